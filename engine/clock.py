@@ -1,0 +1,151 @@
+"""Time: the one place that reads the wall clock, and the calendar of trading sessions.
+
+The corridor never asks what time it is; it is told, by the `ts_recv_ns` of the event in hand. Only the asyncio edge
+and the daemon use `LiveClock`. Instants are int64 nanoseconds UTC; time zones exist in the calendar and on the screen.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from engine.errors import ConfigError, suggestion
+from engine.events import DAY_NS, HOUR_NS, SECOND_NS
+
+CALENDAR_FIRST, CALENDAR_LAST = "1990-01-01", "2032-12-31"
+
+
+class Clock(Protocol):
+    """Wall and monotonic time, injected so that tests never sleep."""
+
+    def now_ns(self) -> int: ...
+    def monotonic_ns(self) -> int: ...
+
+
+class LiveClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+class ManualClock:
+    """A clock that moves when told to."""
+
+    def __init__(self, now_ns: int = 0) -> None:
+        self.ts_ns = now_ns
+
+    def now_ns(self) -> int:
+        return self.ts_ns
+
+    def monotonic_ns(self) -> int:
+        return self.ts_ns
+
+    def advance(self, seconds: float) -> None:
+        self.ts_ns += round(seconds * SECOND_NS)
+
+
+def to_datetime(ts_ns: int) -> datetime:
+    """Return the instant as an aware UTC datetime (microseconds; the rest is cut)."""
+    seconds, rest = divmod(ts_ns, SECOND_NS)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+
+
+class Session(msgspec.Struct, frozen=True, gc=False):
+    """One trading day. The extended hours enclose the regular ones; where a venue has none they are equal."""
+
+    date: str
+    open_ns: int
+    close_ns: int
+    extended_open_ns: int
+    extended_close_ns: int
+
+
+class Sessions:
+    """The trading days of one calendar: `24/7` (UTC days) or a name that `exchange_calendars` knows, such as XNYS.
+
+    Pre-market runs from 04:00 New York and post-market to 20:00 (17:00 after an early close) on the US equity
+    calendars, as Alpaca states for its extended hours.
+
+    Raises:
+        ConfigError: the calendar is unknown, or an instant lies outside 1990 to 2032.
+    """
+
+    def __init__(self, calendar: str = "XNYS") -> None:
+        self.calendar = calendar
+        self.always_open = calendar == "24/7"
+        self._current = Session("", 0, 0, 0, 0)
+        self._sessions: list[Session] = []
+        self._ends: list[int] = []
+        if not self.always_open:
+            self._sessions = _load(calendar)
+            self._ends = [session.extended_close_ns for session in self._sessions]
+
+    def at(self, ts_ns: int) -> Session:
+        """Return the session in progress at `ts_ns`, extended hours included, or else the next to open."""
+        current = self._current
+        if current.extended_open_ns <= ts_ns < current.extended_close_ns:
+            return current
+        if self.always_open:
+            start = ts_ns - ts_ns % DAY_NS
+            found = Session(to_datetime(start).date().isoformat(), start, start + DAY_NS, start, start + DAY_NS)
+        else:
+            index = bisect_right(self._ends, ts_ns)
+            if index >= len(self._ends) or ts_ns < self._sessions[0].extended_open_ns - 10 * DAY_NS:
+                raise ConfigError(f"{to_datetime(ts_ns):%Y-%m-%d} is outside the calendar {self.calendar} (1990 to 2032)")
+            found = self._sessions[index]
+        self._current = found
+        return found
+
+    def is_open(self, ts_ns: int, *, extended: bool = False) -> bool:
+        """Tell whether the venue trades at `ts_ns`: open inclusive, close exclusive."""
+        session = self.at(ts_ns)
+        if extended:
+            return session.extended_open_ns <= ts_ns < session.extended_close_ns
+        return session.open_ns <= ts_ns < session.close_ns
+
+    def on_date(self, date: str) -> Session | None:
+        """Return the session of an exchange-local date `YYYY-MM-DD`, or None on a day without one."""
+        noon = datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() + 12 * 3600
+        session = self.at(int(noon) * SECOND_NS)
+        return session if session.date == date else None
+
+
+def _load(calendar: str) -> list[Session]:
+    import exchange_calendars  # brings pandas, so only a run that keeps sessions pays for it
+    from exchange_calendars.errors import InvalidCalendarName
+
+    try:
+        found = exchange_calendars.get_calendar(calendar, start=CALENDAR_FIRST, end=CALENDAR_LAST)
+    except InvalidCalendarName:
+        names = exchange_calendars.get_calendar_names()
+        raise ConfigError(f"unknown calendar {calendar!r}{suggestion(calendar, names)}") from None
+    opens, closes = found.opens.astype("int64").tolist(), found.closes.astype("int64").tolist()
+    dates = [f"{day:%Y-%m-%d}" for day in found.sessions]
+    if found.name not in ("XNYS", "XNAS"):
+        return [Session(d, o, c, o, c) for d, o, c in zip(dates, opens, closes, strict=True)]
+    nine_thirty = found.sessions.tz_localize("America/New_York") + _hours(9.5)
+    sixteen = found.sessions.tz_localize("America/New_York") + _hours(16)
+    starts = nine_thirty.tz_convert("UTC").astype("int64").tolist()
+    ends = sixteen.tz_convert("UTC").astype("int64").tolist()
+    return [
+        Session(d, o, c, start - 11 * HOUR_NS // 2, c + (4 * HOUR_NS if c >= end else _after_early_close(c, end)))
+        for d, o, c, start, end in zip(dates, opens, closes, starts, ends, strict=True)
+    ]
+
+
+def _hours(hours: float):  # type: ignore[no-untyped-def]  # a pandas offset, imported late
+    from pandas import Timedelta
+
+    return Timedelta(hours=hours)
+
+
+def _after_early_close(close_ns: int, usual_close_ns: int) -> int:
+    return max(0, usual_close_ns + HOUR_NS - close_ns)

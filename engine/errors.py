@@ -1,0 +1,97 @@
+"""Errors are named by what the engine does next.
+
+TradingError
+    ConfigError              refuse to start, exit 2     unknown key, missing limit, live without confirmation
+        PluginError                                      a name that does not lead to a class of the right kind
+    TapeError                refuse to start, exit 2     missing, truncated, of another schema, out of order
+    JournalError             refuse to start, exit 2     another account or schema, a broken hash chain
+        JournalWriteError    halt trading, exit 74       the disk refused a record: nothing is sent without one
+        Divergence           stop and name it, exit 5    a re-run differs from what was recorded
+    FeedError                pause, retry
+        FeedDecodeError      skip and count              one bad message
+        FeedOverrun          halt trading                the inbox is full of events that may not be dropped
+    BrokerError              pause, retry
+        OrderRefused         tell the strategy           the venue answered no
+    StrategyError            halt that strategy          wraps the author's exception, keeps the event
+    InvariantError           exit 70                     our own bug: stop, restart, reconcile
+
+Each class carries its exit code, so one place reacts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TradingError(Exception):
+    """Something the engine expects to go wrong in the world outside, with the action it takes."""
+
+    exit_code = 1
+
+
+class ConfigError(TradingError):
+    exit_code = 2
+
+
+class PluginError(ConfigError):
+    pass
+
+
+class TapeError(TradingError):
+    exit_code = 2
+
+
+class JournalError(TradingError):
+    exit_code = 2
+
+
+class JournalWriteError(JournalError):
+    exit_code = 74
+
+
+class Divergence(JournalError):
+    """A re-run produced something else than the journal holds.
+
+    Attributes: `seq`, the record's number from 1; `recorded` and `replayed`, the two JSON lines (`""` for none).
+    """
+
+    exit_code = 5
+
+    def __init__(self, seq: int, recorded: str, replayed: str) -> None:
+        super().__init__(f"record {seq} differs\n  recorded: {recorded or '(nothing)'}\n  replayed: {replayed or '(nothing)'}")
+        self.seq, self.recorded, self.replayed = seq, recorded, replayed
+
+
+class FeedError(TradingError):
+    exit_code = 4
+
+
+class FeedDecodeError(FeedError):
+    pass
+
+
+class FeedOverrun(FeedError):
+    exit_code = 3
+
+
+class BrokerError(TradingError):
+    exit_code = 4
+
+
+class OrderRefused(BrokerError):
+    pass
+
+
+class StrategyError(TradingError):
+    pass
+
+
+class InvariantError(TradingError):
+    exit_code = 70
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(wrong, sorted(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,15 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real market data, which the repository does not carry."""
+    path = Path(os.environ.get("ONETAPE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no market data at {path}; set ONETAPE_DATA to a copy")
+    return path
