@@ -74,6 +74,10 @@ class Sessions:
     Pre-market runs from 04:00 New York and post-market to 20:00 (17:00 after an early close) on the US equity
     calendars, as Alpaca states for its extended hours.
 
+    Attributes:
+        zone: the exchange's time zone, such as `America/New_York`.
+        per_year: sessions in a usual year, the calendar's own average: 252 for XNYS, 365 around the clock.
+
     Raises:
         ConfigError: the calendar is unknown, or an instant lies outside 1990 to 2032.
     """
@@ -84,8 +88,11 @@ class Sessions:
         self._current = Session("", 0, 0, 0, 0)
         self._sessions: list[Session] = []
         self._ends: list[int] = []
+        self.zone, self.per_year = "UTC", 365
         if not self.always_open:
-            self._sessions = _load(calendar)
+            self._sessions, self.zone = _load(calendar)
+            span_days = (self._sessions[-1].close_ns - self._sessions[0].open_ns) / DAY_NS
+            self.per_year = round(len(self._sessions) / span_days * 365.25)
             self._ends = [session.extended_close_ns for session in self._sessions]
 
     def at(self, ts_ns: int) -> Session:
@@ -118,7 +125,7 @@ class Sessions:
         return session if session.date == date else None
 
 
-def _load(calendar: str) -> list[Session]:
+def _load(calendar: str) -> tuple[list[Session], str]:
     import exchange_calendars  # brings pandas, so only a run that keeps sessions pays for it
     from exchange_calendars.errors import InvalidCalendarName
 
@@ -130,7 +137,7 @@ def _load(calendar: str) -> list[Session]:
     opens, closes = found.opens.astype("int64").tolist(), found.closes.astype("int64").tolist()
     dates = [f"{day:%Y-%m-%d}" for day in found.sessions]
     if found.name not in ("XNYS", "XNAS"):
-        return [Session(d, o, c, o, c) for d, o, c in zip(dates, opens, closes, strict=True)]
+        return [Session(d, o, c, o, c) for d, o, c in zip(dates, opens, closes, strict=True)], str(found.tz)
     nine_thirty = found.sessions.tz_localize("America/New_York") + _hours(9.5)
     sixteen = found.sessions.tz_localize("America/New_York") + _hours(16)
     starts = nine_thirty.tz_convert("UTC").astype("int64").tolist()
@@ -138,7 +145,7 @@ def _load(calendar: str) -> list[Session]:
     return [
         Session(d, o, c, start - 11 * HOUR_NS // 2, c + (4 * HOUR_NS if c >= end else _after_early_close(c, end)))
         for d, o, c, start, end in zip(dates, opens, closes, starts, ends, strict=True)
-    ]
+    ], str(found.tz)
 
 
 def _hours(hours: float):  # type: ignore[no-untyped-def]  # a pandas offset, imported late
