@@ -1,0 +1,203 @@
+"""From a TOML text or a dictionary to a `RunConfig`: plugins are resolved, everything checked, paths made absolute."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine import plugins
+from engine.config.lines import KeyPath, key_lines
+from engine.config.problems import Problems
+from engine.config.tables import BrokerConfig, FeedConfig, RunConfig, Table
+from engine.errors import ConfigError, PluginError
+from engine.logs import is_secret
+from engine.strategy import configure, parameters
+
+
+def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read the run in the file at `path`, with each of `overrides` (`risk.max_orders_per_day=5`) on top.
+
+    Raises:
+        ConfigError: naming every problem with its line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode()
+        tree = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_syntax_error(path, str(error))) from None
+    problems = Problems(str(path), key_lines(text))
+    for override in overrides:
+        _override(tree, override, problems)
+    return _build(tree, path.absolute().parent, problems)
+
+
+def from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """Build a run from a dictionary in the shape of the TOML; `use` may also be the class itself.
+
+    Raises:
+        ConfigError: naming every problem with its key.
+    """
+    return _build(dict(tree), Path.cwd(), Problems("configuration", {}))
+
+
+def _build(tree: dict[str, Any], folder: Path, problems: Problems) -> RunConfig:
+    try:
+        tree = json.loads(json.dumps(tree, default=_as_json))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{problems.source}: {error}") from None
+    _refuse_secrets(tree, (), problems)
+    settings = {
+        part: _plugin_settings(kind, own, tree, part, folder, problems)
+        for part, kind, own in (("feed", plugins.FEED, FeedConfig), ("broker", plugins.BROKER, BrokerConfig))
+    }
+    for index, strategy in enumerate(tree["strategies"] if isinstance(tree.get("strategies"), list) else []):
+        if isinstance(strategy, dict):
+            _complete_params(strategy, ("strategies", index), folder, problems)
+    config = problems.validated(RunConfig, tree, ())
+    problems.raise_any()
+    assert config is not None  # raise_any has spoken otherwise
+    feed = config.feed.model_copy(update={"settings": settings["feed"]})
+    broker = config.broker.model_copy(update={"settings": settings["broker"]})
+    config = config.model_copy(update={"feed": feed, "broker": broker})
+    anchored: RunConfig = _anchored(config, (), folder, problems.overridden)
+    return anchored
+
+
+def _plugin_settings(
+    kind: plugins.Kind, own: type[BaseModel], tree: dict[str, Any], part: str, folder: Path, problems: Problems
+) -> BaseModel | None:
+    """Take the plugin's options out of its table, leaving what is ours, and check them against its `Settings`."""
+    table = tree.get(part)
+    if not isinstance(table, dict):
+        return None
+    ours = own.model_fields.keys() - {"settings"}
+    theirs = {key: table.pop(key) for key in list(table) if key not in ours}
+    plugin = _loaded(kind, table, (part,), folder, problems)
+    if plugin is None:
+        return None
+    model: type[BaseModel] = getattr(plugin, "Settings", Table)
+    settings = problems.validated(model, theirs, (part,), also_known=ours)
+    return settings if model is not Table else None
+
+
+def _complete_params(table: dict[str, Any], place: KeyPath, folder: Path, problems: Problems) -> None:
+    """Check a strategy's parameters, each on its own line, and write out the defaults of the others."""
+    plugin = _loaded(plugins.STRATEGY, table, place, folder, problems)
+    params = table.get("params", {})
+    if plugin is None or not isinstance(params, dict):
+        return
+    for name, value in params.items():
+        try:
+            configure(plugin, {name: value})
+        except ConfigError as error:
+            problems.add((*place, "params", name), str(error))
+    try:
+        table["params"] = json.loads(json.dumps(parameters(plugin), default=_as_json)) | params
+    except (ConfigError, TypeError) as error:
+        problems.add((*place, "use"), f"a parameter of {plugin.__name__} cannot be configured: {error}")
+
+
+def _loaded(kind: plugins.Kind, table: dict[str, Any], place: KeyPath, folder: Path, problems: Problems) -> Any:
+    """Load what `use` names, and make a path in it absolute; None, with the problem noted, when it does not load."""
+    use = table.get("use")
+    if not isinstance(use, str):
+        return None  # the model tells what a missing or mistyped `use` is
+    base = Path.cwd() if (*place, "use") in problems.overridden else folder
+    file, colon, name = use.rpartition(":")
+    if colon and file.endswith(".py"):
+        table["use"] = use = f"{base / Path(file).expanduser()}:{name}"
+    try:
+        return plugins.load(kind, use)
+    except PluginError as error:
+        problems.add((*place, "use"), str(error))
+        return None
+
+
+def _override(tree: dict[str, Any], text: str, problems: Problems) -> None:
+    """Put one `a.b=value` into the tree; a list's element goes by its number, or by its name where it has one."""
+    dotted, equals, value = text.partition("=")
+    keys = [key.strip() for key in dotted.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {text}: write key=value, such as risk.max_orders_per_day=5")
+    node: Any = tree
+    path: KeyPath = ()
+    for depth, key in enumerate(keys):
+        step: str | int = key
+        if isinstance(node, list):
+            names = [item.get("name") if isinstance(item, dict) else None for item in node]
+            step = names.index(key) if key in names else int(key) if key.isdecimal() else -1
+            if not 0 <= step < len(node):
+                known = ", ".join(str(name) for name in names if name) or "none"
+                raise ConfigError(f"--set {text}: {'.'.join(keys[:depth])} has no {key!r}; it has {known}")
+        elif not isinstance(node, dict):
+            raise ConfigError(f"--set {text}: {'.'.join(keys[:depth])} is a value, not a table")
+        path = (*path, step)
+        if depth == len(keys) - 1:
+            node[step] = _parsed(value.strip())
+        else:
+            node = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
+    problems.overridden[path] = text
+
+
+def _parsed(value: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return value
+    return parsed["value"] if len(parsed) == 1 else value
+
+
+def _refuse_secrets(node: Any, path: KeyPath, problems: Problems) -> None:
+    """A configuration is copied into journals and reports, so a secret may only be named in it, never be in it."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        if isinstance(key, str) and isinstance(value, str) and is_secret(key):
+            node[key] = ""
+            problems.add((*path, key), f'a secret does not belong in a file; name its variable: {key}_env = "..."')
+        _refuse_secrets(value, (*path, key), problems)
+
+
+def _anchored(value: Any, path: KeyPath, folder: Path, overridden: Mapping[KeyPath, str]) -> Any:
+    """Return `value` with every relative path in it made absolute, and itself when there is none."""
+    if path in overridden:
+        folder = Path.cwd()
+    if isinstance(value, Path):
+        return Path(folder / value.expanduser()).absolute()
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        moved = {
+            name: _anchored(part, path if name == "settings" else (*path, name), folder, overridden)
+            for name, part in fields.items()
+        }
+        changed = {name: part for name, part in moved.items() if part is not fields[name]}
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, tuple) and any(isinstance(part, Path | BaseModel) for part in value):
+        return tuple(_anchored(part, (*path, index), folder, overridden) for index, part in enumerate(value))
+    return value
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Decimal | Path):
+        return str(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, type):
+        return f"{value.__module__}:{value.__qualname__}"
+    raise TypeError(f"{value!r} is nothing that a TOML file can hold")
+
+
+def _syntax_error(path: Path, told: str) -> str:
+    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", told)
+    return f"{path}:{match[2]}: {match[1]} (column {match[3]})" if match else f"{path}: {told}"

@@ -1,0 +1,181 @@
+"""The tables of a run's TOML as frozen models; every option's description is its line in the reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
+
+from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from engine.risk.limits import RiskLimits
+
+_INTERVAL = re.compile(r"([1-9]\d*)(s|min|h|d)")
+_UNIT_NS = {"s": SECOND_NS, "min": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS}
+
+
+class Table(BaseModel):
+    """A table of the configuration: every key known, nothing changed after the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeedConfig(Table):
+    """Where events come from."""
+
+    use: str = Field(
+        description="The feed: a plugin's name, module:Class or path/to/file.py:Class.", examples=["replay"]
+    )
+    speed: float = Field(
+        0.0, ge=0, allow_inf_nan=False,
+        description="Simulated seconds per second in `onetape run`; 0 runs unpaced. `onetape backtest` ignores it.",
+    )  # fmt: skip
+    settings: SerializeAsAny[BaseModel] | None = Field(None, exclude=True)
+
+
+class BrokerConfig(Table):
+    """Where approved orders go."""
+
+    use: str = Field(
+        description="The broker: a plugin's name, module:Class or path/to/file.py:Class.", examples=["paper"]
+    )
+    settings: SerializeAsAny[BaseModel] | None = Field(None, exclude=True)
+
+
+class StrategyConfig(Table):
+    """One strategy with a book of its own."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,31}$", examples=["cross"],
+        description="Its name in orders, journal and report: lower case, 32 characters at most.",
+    )  # fmt: skip
+    use: str = Field(
+        description="The strategy: a plugin's name, module:Class or path/to/file.py:Class.", examples=["sma_cross"]
+    )
+    symbols: tuple[str, ...] = Field(
+        min_length=1, examples=[["SPY"]], description='What it is told about and may trade; `"*"` is all of the feed.'
+    )
+    bar: str | None = Field(
+        None, examples=["5min"],
+        description="Its bars: `30s`, `1min`, `1h`, `1d` (a UTC day) or `session`; unset, as the feed has them.",
+    )  # fmt: skip
+    params: dict[str, Any] = Field(default_factory=dict, description="Values of the strategy's own parameters.")
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _all_symbols(cls, value: object) -> object:
+        return ("*",) if value == "*" else tuple(value) if isinstance(value, list) else value
+
+    @field_validator("symbols")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({symbol for symbol in value if value.count(symbol) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} given twice")
+        if "*" in value and len(value) > 1:
+            raise ValueError('"*" is all symbols already')
+        return value
+
+    @field_validator("bar")
+    @classmethod
+    def _known_interval(cls, value: str | None) -> str | None:
+        if value not in (None, "session") and not _INTERVAL.fullmatch(str(value)):
+            raise ValueError(f"{value!r} is no interval; write 30s, 1min, 5min, 1h, 1d or session")
+        return value
+
+    @property
+    def interval_ns(self) -> int | None:
+        """The bar's length; None for bars as they come and for whole sessions."""
+        match = _INTERVAL.fullmatch(self.bar or "")
+        return int(match[1]) * _UNIT_NS[match[2]] if match else None
+
+
+class JournalConfig(Table):
+    """How the record of the run is kept."""
+
+    durability: Literal["process", "power"] = Field(
+        "process",
+        description="What a sent intent has outlived: a killed `process`, or loss of `power` too (waits for the disk).",
+    )
+
+
+class LogConfig(Table):
+    """What is told about the run while it runs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least serious record kept.")
+    file: bool = Field(True, description="Also write `log.jsonl`, one JSON record a line, into `out_dir`.")
+
+
+class RunConfig(Table):
+    """One complete run."""
+
+    mode: Literal["replay", "paper", "live"] = Field(
+        description="`replay`: recorded tape, simulated venue. `paper`: live tape, no money. `live`: real money.",
+        examples=["replay"],
+    )
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,47}$", examples=["demo"],
+        description="Names the run, in its orders' ids too: letters, digits, `_` and `-`, 48 at most.",
+    )  # fmt: skip
+    seed: int = Field(ge=0, lt=2**63, examples=[7], description="Seeds every random draw of the run.")
+    calendar: str = Field(
+        "XNYS", description="Trading sessions: `24/7`, or a calendar of `exchange_calendars` such as `XNYS`."
+    )
+    out_dir: Path = Field(
+        default_factory=lambda data: Path("runs") / data.get("name", ""),
+        description="Folder of the journal, report and log; by default `runs/` and the run's name.",
+    )
+    feed: FeedConfig
+    broker: BrokerConfig
+    strategies: tuple[StrategyConfig, ...] = Field(min_length=1, description="The strategies, in order of precedence.")
+    risk: RiskLimits
+    journal: JournalConfig = JournalConfig()
+    log: LogConfig = LogConfig()
+
+    @field_validator("strategies")
+    @classmethod
+    def _distinct_names(cls, value: tuple[StrategyConfig, ...]) -> tuple[StrategyConfig, ...]:
+        names = [strategy.name for strategy in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two strategies are called {', '.join(twice)}; names keep their books apart")
+        return value
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole run in the shape of its TOML: every default written out, every path absolute."""
+        tree = self.model_dump(mode="json")
+        for part, config in (("feed", self.feed), ("broker", self.broker)):
+            tree[part] |= config.settings.model_dump(mode="json") if config.settings else {}
+        return tree
+
+    def resolved_json(self) -> str:
+        """Return what decides the run's decisions as canonical JSON, for the head of the journal.
+
+        Left out are `out_dir`, `log` and `feed.speed`: where it is written, told and how fast it is shown. A secret is
+        never in it, because a configuration may not hold one. `from_dict` of it is the same run again.
+        """
+        tree = self.resolved()
+        del tree["out_dir"], tree["log"], tree["feed"]["speed"]
+        return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def describe(self) -> str:
+        """Return the resolved run for a person, one `key = value` a line; each key is one that `--set` takes."""
+        return "\n".join(f"{key} = {_toml(value)}" for key, value in _flat(self.resolved()) if value is not None)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for index, item in enumerate(value):
+                yield from _flat(item, f"{prefix}{key}.{item.get('name', index)}.")
+        else:
+            yield prefix + key, value
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
