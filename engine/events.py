@@ -163,6 +163,15 @@ class Timer(Event, frozen=True, gc=False):
     ts_recv_ns: int
 
 
+class Command(Event, frozen=True, gc=False):
+    """A person's word to the running engine, ordered and journaled like any other event."""
+
+    action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten"]
+    ts_event_ns: int
+    ts_recv_ns: int
+    reason: str = ""
+
+
 # --- what is asked, and what became of it --------------------------------------------------------------------------
 
 
@@ -283,7 +292,10 @@ class Fill(Event, frozen=True, gc=False):
 
 
 class RunStarted(Event, frozen=True, gc=False):
-    """The first line of a journal: what it takes to run the same run again. `config` is the resolved TOML as JSON."""
+    """The first line of a journal: what it takes to run the same run again.
+
+    `config` is the resolved configuration as JSON, without what only says where things lie or how fast they go.
+    """
 
     run_id: str
     config: str
@@ -329,7 +341,6 @@ class Snapshot(Event, frozen=True, gc=False):
     """
 
     ts_event_ns: int
-    events: int
     cash_usd: Decimal
     equity_usd: Decimal
     gross_usd: Decimal
@@ -341,23 +352,22 @@ class Snapshot(Event, frozen=True, gc=False):
 
 
 class RunEnded(Event, frozen=True, gc=False):
-    """The last line of a journal that was closed cleanly. `outcome` is `finished`, `stopped` or `halted`."""
+    """The last line of a journal whose feed came to its end. A run that was stopped or killed has none: it goes on."""
 
     ts_event_ns: int
-    outcome: str
     events: int
 
 
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
-InboxEvent = MarketEvent | Signal | Timer | OrderUpdate | Fill
+InboxEvent = MarketEvent | Signal | Command | OrderUpdate | Fill
 Record = (
-    Bar | Quote | Trade | News | Status | CorporateAction | Datum | Signal | Timer | Intent | Approved | Denied
+    Bar | Quote | Trade | News | Status | CorporateAction | Datum | Signal | Timer | Command | Intent | Approved | Denied
     | CancelRequest | OrderUpdate | Fill | RunStarted | TradingStateChanged | StrategyHalted | LateFill | Snapshot
     | RunEnded
 )  # fmt: skip
 
 # Replay order is (ts_recv_ns, class, stream, sequence), part of the public contract; this is the class.
 EVENT_CLASS: dict[type, int] = {
-    OrderUpdate: 10, Fill: 10, CorporateAction: 20, Status: 21, Quote: 30, Trade: 31, Datum: 40, News: 41, Bar: 50,
+    Command: 0, OrderUpdate: 10, Fill: 10, CorporateAction: 20, Status: 21, Quote: 30, Trade: 31, Datum: 40, News: 41, Bar: 50,
     Signal: 60, Timer: 70,
 }  # fmt: skip

@@ -1,0 +1,105 @@
+"""Longer bars out of shorter ones, inside the engine, so that a strategy may ask for an interval the tape lacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from engine.clock import Sessions
+from engine.errors import ConfigError
+from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Bar
+from engine.schedule import Schedule
+
+SESSION_NS = DAY_NS
+"""Stands for one bar per trading day, whatever that day's length; an early close makes it shorter."""
+
+SHORTEST_SESSION_NS = 3 * HOUR_NS
+_UNITS = {"s": SECOND_NS, "min": MINUTE_NS, "h": HOUR_NS}
+
+
+def interval_ns(text: str) -> int:
+    """Read an interval such as `30s`, `1min`, `4h`, `1d`; a day means a session.
+
+    Raises:
+        ConfigError: it is no interval.
+    """
+    if text in ("1d", "session"):
+        return SESSION_NS
+    found = re.fullmatch(r"([1-9]\d*)(s|min|h)", text)
+    if found is None:
+        raise ConfigError(f"'{text}' is no bar interval; write for example '1min', '15min', '1h' or '1d'")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def kind_ns(interval: int) -> int:
+    """Return the interval that a bar stands for: session bars differ in length from day to day."""
+    return SESSION_NS if interval >= SHORTEST_SESSION_NS else interval
+
+
+class BarBuilder:
+    """Aggregate one symbol's bars to `interval_ns`, aligned to the session's open.
+
+    A bucket is handed on by the bar that completes it, or once time has passed its end. Buckets end with the session, so
+    the last one may be shorter; a session bar holds the regular hours only, as a daily bar does.
+    """
+
+    __slots__ = ("_bucket", "_deliver", "_end_ns", "_interval_ns", "_open_ns", "_schedule", "_sessions")
+
+    def __init__(
+        self, interval_ns: int, sessions: Sessions, schedule: Schedule, deliver: Callable[[Bar], None]
+    ) -> None:
+        self._interval_ns = interval_ns
+        self._sessions = sessions
+        self._schedule = schedule
+        self._deliver = deliver
+        self._bucket: Bar | None = None
+        self._open_ns = self._end_ns = 0
+
+    def __call__(self, bar: Bar) -> None:
+        """Take in the next bar of the tape."""
+        if bar.ts_open_ns >= self._end_ns and not self._open_bucket(bar.ts_open_ns):
+            return
+        self._bucket = bar if self._bucket is None else _joined(self._bucket, bar)
+        if bar.ts_event_ns >= self._end_ns:
+            self._close_bucket(bar.ts_recv_ns)
+
+    def _open_bucket(self, ts_ns: int) -> bool:
+        session = self._sessions.at(ts_ns)
+        if self._interval_ns == SESSION_NS:
+            if not session.open_ns <= ts_ns < session.close_ns:
+                return False
+            self._open_ns, self._end_ns = session.open_ns, session.close_ns
+        else:
+            steps = (ts_ns - session.open_ns) // self._interval_ns
+            self._open_ns = session.open_ns + steps * self._interval_ns
+            self._end_ns = self._open_ns + self._interval_ns
+            if ts_ns < session.close_ns:
+                self._end_ns = min(self._end_ns, session.close_ns)
+        self._schedule.at(self._end_ns, self._overdue)
+        return True
+
+    def _overdue(self, ts_ns: int) -> None:
+        if self._bucket is not None and self._end_ns == ts_ns:
+            self._close_bucket(ts_ns)
+
+    def _close_bucket(self, ts_recv_ns: int) -> None:
+        bucket, self._bucket = self._bucket, None
+        if bucket is not None:
+            self._deliver(
+                Bar(
+                    bucket.symbol, self._end_ns, max(ts_recv_ns, self._end_ns), bucket.open, bucket.high, bucket.low,
+                    bucket.close, bucket.volume, self._end_ns - self._open_ns, bucket.vwap, bucket.trade_count,
+                    source=bucket.source,
+                )  # fmt: skip
+            )
+
+
+def _joined(bucket: Bar, bar: Bar) -> Bar:
+    volume = bucket.volume + bar.volume
+    vwap = None
+    if bucket.vwap is not None and bar.vwap is not None and volume > 0:
+        vwap = (bucket.vwap * bucket.volume + bar.vwap * bar.volume) / volume
+    return Bar(
+        bar.symbol, bar.ts_event_ns, bar.ts_recv_ns, bucket.open, max(bucket.high, bar.high), min(bucket.low, bar.low),
+        bar.close, volume, bar.interval_ns, vwap, bucket.trade_count + bar.trade_count, source=bar.source,
+    )  # fmt: skip

@@ -1,0 +1,252 @@
+"""The corridor: one event at a time, run to completion. Same state and same events give the same decisions.
+
+    event ─▶ clock ─▶ simulated venue ─▶ market, portfolio ─▶ strategy ─▶ outbox ─▶ risk ─▶ orders ─▶ journal ─▶ broker
+
+Nothing here awaits, sleeps, draws a random number or reads a clock. A strategy's wishes lie in the outbox until its
+handler has returned; then each passes risk, is journaled, and only then leaves for the broker. What the broker answers
+comes back as an event, so every book has one writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import localcontext
+from typing import Any
+
+from engine.clock import Sessions
+from engine.errors import InvariantError
+from engine.events import (
+    Bar, CancelRequest, Command, CorporateAction, Datum, Denied, Fill, InboxEvent, LateFill, MarketEvent,
+    News, OrderUpdate, Quote, Signal, Status, Trade,
+)  # fmt: skip
+from engine.journal import Journal
+from engine.market import Market
+from engine.orders import Order, OrderBook
+from engine.portfolio import MONEY, Portfolio
+from engine.ports import SimulatedBroker
+from engine.risk import RiskManager
+from engine.schedule import Schedule
+from engine.strategy import Strategy
+from engine.supervisor import Supervisor
+from engine.wiring import Callback, Wiring
+
+ASKS_PER_EVENT_MAX = 10_000
+
+
+class Core:
+    """One run: its books, its strategies, and the walk that every event takes through them.
+
+    Attributes:
+        now_ns: the time of the event in hand, the only clock a strategy ever sees.
+        outbox: what the handler in progress has asked for.
+        inputs: the events that are journaled as they come in, because no tape holds them.
+    """
+
+    def __init__(
+        self, *, run_id: str, seed: int, strategies: Sequence[Strategy], portfolio: Portfolio, orders: OrderBook,
+        risk: RiskManager, broker: SimulatedBroker, journal: Journal, schedule: Schedule, wiring: Wiring,
+        sessions: Sessions, sample_ns: int, inputs: frozenset[type] = frozenset(),
+    ) -> None:  # fmt: skip
+        self.run_id, self.seed, self.inputs = run_id, seed, inputs
+        self.strategies = {strategy.name: strategy for strategy in strategies}
+        self.portfolio, self.orders, self.risk, self.broker, self.journal = portfolio, orders, risk, broker, journal
+        self.schedule, self.wiring = schedule, wiring
+        self.supervisor = Supervisor(self, sessions, sample_ns)
+        self.now_ns = self.due_ns = self.events = 0
+        self.outbox: list[Order | CancelRequest] = []
+        self._emptying = False
+        self._markets, self._working = portfolio.markets, broker.working
+        self.walk: dict[type, Callable[[Any], None]] = {
+            Bar: self._on_bar, Quote: self._on_quote, Trade: self._on_trade, News: self._on_news,
+            Datum: self._on_datum, Signal: self._on_signal, Fill: self._on_fill, OrderUpdate: self._on_update,
+            Status: self._on_rare, CorporateAction: self._on_rare, Command: self._on_rare,
+        }  # fmt: skip
+        wiring.tell = self.tell
+
+    def run(self, batches: Iterable[Sequence[MarketEvent]]) -> None:
+        """Take every event of a recorded feed, in a plain loop."""
+        walk = self.walk
+        with localcontext(MONEY):
+            for batch in batches:
+                for event in batch:
+                    walk[event.__class__](event)
+                self.events += len(batch)
+
+    def process(self, event: InboxEvent) -> None:
+        """Take one event of a live feed; what it made us decide is on disk when this returns."""
+        if event.__class__ in self.inputs:
+            self.journal.append(event)
+        self.walk[event.__class__](event)
+        self.events += 1
+        if self.outbox:
+            self.empty_outbox()
+        self.journal.commit()
+
+    # --- in: what happened -----------------------------------------------------------------------------------------
+
+    def _on_bar(self, bar: Bar) -> None:
+        # `_enter`, `_mark` and `tell` written out: four calls a bar are a fifth of a replay's time.
+        now = self.now_ns = bar.ts_recv_ns
+        if now >= self.due_ns:
+            self.supervisor.elapse(now)
+        symbol = bar.symbol
+        market = self._markets.get(symbol) or self.portfolio.market(symbol)
+        if symbol in self._working:
+            self.settle(self.broker.match(bar))
+        market.bar = bar
+        if not market.worst_qty:
+            market.mark = bar.close
+        elif self.portfolio.mark(market, bar.close):
+            self.supervisor.apply(self.risk.on_loss(now))
+        if bar.interval_ns != market.bar_interval_ns:
+            self.wiring.route(market, bar.interval_ns)
+        for callback in market.on_bar:
+            try:
+                callback(bar)
+            except Exception as error:
+                self.supervisor.halt_strategy(callback, error, bar)
+            if self.outbox:
+                self.empty_outbox()
+
+    def _on_quote(self, quote: Quote) -> None:
+        market = self._enter(quote)
+        market.quote = quote
+        if 0 < quote.bid_price <= quote.ask_price:
+            self._mark(market, (quote.bid_price + quote.ask_price) / 2)
+        self.tell(market.on_quote, quote)
+
+    def _on_trade(self, trade: Trade) -> None:
+        market = self._enter(trade)
+        market.trade = trade
+        self._mark(market, trade.price)
+        self.tell(market.on_trade, trade)
+
+    def _enter(self, event: Bar | Quote | Trade) -> Market:
+        """Let time pass to this event, and the simulated venue see it before any strategy does."""
+        now = self.now_ns = event.ts_recv_ns
+        if now >= self.due_ns:
+            self.supervisor.elapse(now)
+        symbol = event.symbol
+        market = self.portfolio.markets.get(symbol) or self.portfolio.market(symbol)
+        if symbol in self.broker.working:
+            self.settle(self.broker.match(event))
+        return market
+
+    def _mark(self, market: Market, price: float) -> None:
+        if not market.worst_qty:
+            market.mark = price
+        elif self.portfolio.mark(market, price):
+            self.supervisor.apply(self.risk.on_loss(self.now_ns))
+
+    def _on_news(self, news: News) -> None:
+        self._pass_time(news)
+        self.tell(self.wiring.hearing("on_news", news.symbols), news)
+
+    def _on_datum(self, datum: Datum) -> None:
+        self._pass_time(datum)
+        self.tell(self.wiring.hearing("on_datum", (datum.symbol,) if datum.symbol else ()), datum)
+
+    def _on_signal(self, signal: Signal) -> None:
+        self._pass_time(signal)
+        if signal.ts_expire_ns > self.now_ns:
+            self.tell(self.wiring.hearing("on_signal", (signal.symbol,)), signal)
+
+    def _on_rare(self, event: Status | CorporateAction | Command) -> None:
+        self._pass_time(event)
+        self.supervisor.take(event)
+
+    def _pass_time(self, event: MarketEvent | Signal | Command) -> None:
+        now = self.now_ns = max(self.now_ns, event.ts_recv_ns)
+        if now >= self.due_ns:
+            self.supervisor.elapse(now)
+
+    def tell(self, callbacks: Iterable[Callback], event: Any) -> None:
+        """Call the strategies one after the other; each one's wishes are dealt with before the next one thinks."""
+        for callback in callbacks:
+            try:
+                callback(event)
+            except Exception as error:  # the author's code may raise anything; it stops only itself
+                self.supervisor.halt_strategy(callback, error, event)
+            if self.outbox:
+                self.empty_outbox()
+
+    # --- out: from a wish to the wire ------------------------------------------------------------------------------
+
+    def empty_outbox(self) -> None:
+        """Take each wish through risk, the journal and out, in the order they were made."""
+        if self._emptying:
+            return
+        self._emptying = True
+        for asked, item in enumerate(self.outbox):  # grows while it is read: an answer may make a strategy ask again
+            if asked >= ASKS_PER_EVENT_MAX:
+                raise InvariantError(f"more than {ASKS_PER_EVENT_MAX} orders and cancels were asked for in one event")
+            if isinstance(item, CancelRequest):
+                self._cancel(item)
+            else:
+                self._submit(item)
+        self.outbox.clear()
+        self._emptying = False
+        self.due_ns = min(self.schedule.due_ns, self.broker.due_ns, self.risk.due_ns)
+
+    def _submit(self, order: Order) -> None:
+        verdict = self.risk.review(order, self.now_ns)
+        self.journal.append(verdict)
+        if isinstance(verdict, Denied):
+            self.orders.deny(order, verdict)
+            self._tell_owner("on_order", order, order)
+            return
+        self.orders.place(order, verdict)
+        self.portfolio.expose(order.market)
+        self.journal.commit()  # on disk before it leaves
+        self.risk.consume(verdict, self.now_ns)
+        if self.broker.simulated or not self.journal.following:
+            self.broker.submit(verdict)
+
+    def _cancel(self, request: CancelRequest) -> None:
+        if self.orders.cancel(request):
+            self.journal.append(request)
+            self.journal.commit()
+            if self.broker.simulated or not self.journal.following:
+                self.broker.cancel(request.client_order_id, self.now_ns)
+
+    # --- in again: what the venue answers --------------------------------------------------------------------------
+
+    def settle(self, answers: Iterable[Fill | OrderUpdate]) -> None:
+        """Take a simulated venue's answers, as a live one's would come through `process`."""
+        for answer in answers:
+            self.journal.append(answer)
+            self.walk[answer.__class__](answer)
+            if self.outbox:
+                self.empty_outbox()
+        self.due_ns = min(self.schedule.due_ns, self.broker.due_ns, self.risk.due_ns)
+
+    def _on_fill(self, fill: Fill) -> None:
+        booked = self.orders.fill(fill)
+        if booked is None:
+            return  # known already, or another program's
+        order, late = booked
+        self.portfolio.fill(fill, self.portfolio.book(order.strategy), order.market)
+        self.portfolio.expose(order.market)
+        if late:
+            self.journal.append(LateFill(fill.execution_id, order.id, order.status, self.now_ns))
+        if events := self.risk.on_fill(order, fill, self.now_ns):
+            self.supervisor.apply(events)
+        self._tell_owner("on_fill", order, fill)
+        self._tell_owner("on_order", order, order)
+
+    def _on_update(self, update: OrderUpdate) -> None:
+        order = self.orders.update(update)
+        if order is None:
+            return  # old news, or another program's
+        if events := self.risk.on_update(order, update, self.now_ns):
+            self.supervisor.apply(events)
+        self._tell_owner("on_order", order, order)
+
+    def _tell_owner(self, name: str, order: Order, event: Order | Fill) -> None:
+        """Call back the strategy that asked; what it asks for now joins the outbox that is being emptied."""
+        callback = self.wiring.callback(order.strategy, name)
+        if callback is not None:
+            try:
+                callback(event)
+            except Exception as error:  # as in `tell`
+                self.supervisor.halt_strategy(callback, error, event)

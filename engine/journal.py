@@ -1,0 +1,201 @@
+"""The journal: every event and decision in order, append-only and hash-chained.
+
+A SQLite file in WAL mode whose table `pages` holds JSON lines; each page carries the SHA-256 of all lines up to its end,
+so the hash of a run does not depend on how its lines fell into pages, and
+
+    sqlite3 run.journal "select body from pages order by first_seq" | tr -s '\\n' | sha256sum
+
+shows it to anybody. State is a fold over these lines. A journal that is opened again first *follows*: the run is done
+over, each record it produces is compared with the recorded one, and only past the last recorded line is anything
+appended. Restart and `onetape verify` are that one mechanism.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import Divergence, JournalError, JournalWriteError
+from engine.events import Record, RunStarted
+
+SCHEMA_VERSION = 1
+PAGE_LINES = 2048
+PRAGMAS = {
+    "batch": ("page_size = 32768", "journal_mode = memory", "synchronous = off"),
+    "process": ("journal_mode = wal", "synchronous = normal"),
+    "power": ("journal_mode = wal", "synchronous = full"),
+}
+"""What SQLite promises of a commit: nothing before the end, to survive a kill, to survive a power cut."""
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+class Journal:
+    """Write records; optionally follow recorded ones first.
+
+    `durability`: `batch` commits full pages (a replay can be done again), `process` commits whenever `commit` is called
+    (survives SIGKILL), `power` also waits for the disk.
+
+    Raises:
+        JournalError: the file is no journal, of another schema, or its chain is broken.
+        JournalWriteError: the disk refused.
+        Divergence: a followed record differs.
+    """
+
+    def __init__(self, path: Path | str, *, durability: str = "process", follow: bool = False, frozen: bool = False) -> None:
+        self.path = Path(path)
+        self.seq = 0
+        self.frozen = frozen
+        self._durability = durability
+        self._lines: list[bytes] = []
+        self._hash = hashlib.sha256()
+        self._recorded: Iterator[bytes] | None = None
+        self._connection = _connect(self.path, durability, frozen=frozen)
+        if follow:
+            self._recorded = _lines(self._connection, self.path)
+        elif self._connection.execute("select count(*) from pages").fetchone()[0]:
+            raise JournalError(f"{self.path} holds a run already; continue it, or give this one a folder of its own")
+
+    @property
+    def following(self) -> bool:
+        """Tell whether the next record is compared with a recorded one."""
+        return self._recorded is not None
+
+    def append(self, record: Record) -> None:
+        """Add a record at the end, or compare it while following."""
+        line = encode(record)
+        if self._recorded is not None and self._follow(line):
+            return
+        self.seq += 1
+        lines = self._lines
+        lines.append(line)
+        if len(lines) >= PAGE_LINES:
+            self._write()
+
+    def commit(self) -> None:
+        """Make every record so far survive the process; a no-op in a batch."""
+        if self._lines and self._durability != "batch":
+            self._write()
+
+    def digest(self) -> str:
+        """Return the SHA-256 over all lines so far."""
+        self._write()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._write()
+        self._connection.close()
+
+    def rest(self) -> bytes | None:
+        """Return the next recorded line that the re-run did not produce, if there is one."""
+        return next(self._recorded, None) if self._recorded is not None else None
+
+    def _follow(self, line: bytes) -> bool:
+        assert self._recorded is not None
+        recorded = next(self._recorded, None)
+        if recorded is None:
+            self._recorded = None
+            if self.frozen:
+                raise Divergence(self.seq + 1, "", line.decode())
+            return False
+        self.seq += 1
+        if recorded != line:
+            raise Divergence(self.seq, recorded.decode(), line.decode())
+        self._hash.update(line + b"\n")
+        return True
+
+    def _write(self) -> None:
+        if not self._lines:
+            return
+        if self.frozen:
+            raise JournalError(f"{self.path} is open for reading only")
+        body = b"\n".join(self._lines) + b"\n"
+        self._hash.update(body)
+        first = self.seq - len(self._lines) + 1
+        row = (first, len(self._lines), body.decode(), self._hash.hexdigest())
+        try:
+            self._connection.execute("insert into pages values (?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise JournalWriteError(f"{self.path}: the disk refused records {first} to {self.seq}: {error}") from error
+        self._lines = []
+
+
+def read(path: Path | str) -> Iterator[Record]:
+    """Yield the records of a journal in order, its hash chain checked page by page.
+
+    Raises:
+        JournalError: missing, no journal, of another schema, or a broken chain, named by its page.
+    """
+    if not Path(path).is_file():
+        raise JournalError(f"no journal at {path}")
+    connection = _connect(Path(path), "process", frozen=True)
+    try:
+        for line in _lines(connection, Path(path)):
+            yield _decode(line)
+    except msgspec.DecodeError as error:
+        raise JournalError(f"{path}: a record that this version cannot read: {error}") from error
+    finally:
+        connection.close()
+
+
+def header(path: Path | str) -> RunStarted:
+    """Return the first record of a journal.
+
+    Raises:
+        JournalError: the journal is empty or begins otherwise.
+    """
+    first = next(read(path), None)
+    if not isinstance(first, RunStarted):
+        raise JournalError(f"{path} does not begin with a run's header")
+    if first.schema_version != SCHEMA_VERSION:
+        raise JournalError(f"{path} has journal schema {first.schema_version}; this version reads {SCHEMA_VERSION}")
+    return first
+
+
+def digest(path: Path | str) -> str:
+    """Return the SHA-256 of a whole journal, as its last page states it, after checking the chain."""
+    for _ in read(path):
+        pass
+    connection = _connect(Path(path), "process", frozen=True)
+    row = connection.execute("select digest from pages order by first_seq desc limit 1").fetchone()
+    connection.close()
+    return str(row[0]) if row else hashlib.sha256().hexdigest()
+
+
+def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection:
+    try:
+        if frozen:
+            if not path.is_file():
+                raise JournalError(f"no journal at {path}")
+            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, isolation_level=None)
+            for pragma in PRAGMAS[durability]:
+                connection.execute(f"pragma {pragma}")
+            connection.execute(
+                "create table if not exists pages"
+                " (first_seq integer primary key, lines integer not null, body text not null, digest text not null)"
+            )
+        connection.execute("select first_seq, lines, body, digest from pages limit 1")
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"{path} is no journal: {error}") from error
+    return connection
+
+
+def _lines(connection: sqlite3.Connection, path: Path) -> Iterator[bytes]:
+    chain, expected = hashlib.sha256(), 1
+    for first, count, text, recorded in connection.execute("select first_seq, lines, body, digest from pages order by first_seq"):
+        body = text.encode()
+        chain.update(body)
+        lines = body.split(b"\n")[:-1]
+        if first != expected or len(lines) != count or chain.hexdigest() != recorded:
+            raise JournalError(f"{path}: the hash chain breaks in the page of records {first} to {first + count - 1}")
+        expected += count
+        yield from lines

@@ -1,0 +1,78 @@
+"""What is known about one symbol now: its last prices, whether it trades, and how much of it we hold or have asked for.
+
+One `Market` exists per symbol and the corridor finds it with one dictionary look-up per event. The float fields are
+what every event touches; the Decimal ones move only with our own orders and fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from math import isfinite, nan
+from typing import TYPE_CHECKING, Literal
+
+from engine.events import SECOND_NS, Bar, Quote, Trade
+
+if TYPE_CHECKING:
+    from engine.orders import Order
+
+QUOTE_FRESH_NS = 5 * SECOND_NS
+TRADE_FRESH_NS = 15 * SECOND_NS
+BAR_FRESH_PERIODS = 2
+SPREAD_MAX_FRACTION = 0.02
+ZERO = Decimal(0)
+
+Handlers = tuple[Callable[[Bar], None], ...]
+
+
+class Market:
+    """The live state of one symbol.
+
+    Units: prices in the account's currency; quantities in shares or coins, signed where they are positions.
+    `mark` is the last price that values a position. `worst_qty` is the larger of the two sizes that the position can
+    reach if every open buy or every open sell fills; zero means that no price of this symbol can move our account.
+    """
+
+    __slots__ = (
+        "bar", "bar_interval_ns", "halted", "limit_down_price", "limit_up_price", "long_qty", "mark", "on_bar",
+        "on_quote", "on_trade", "open_buy_qty", "open_buys", "open_sell_qty", "open_sells", "position_qty", "qty", "quote", "routes", "short_qty",
+        "symbol", "trade", "worst_qty",
+    )  # fmt: skip
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.bar: Bar | None = None
+        self.quote: Quote | None = None
+        self.trade: Trade | None = None
+        self.halted = False
+        self.limit_up_price: float | None = None
+        self.limit_down_price: float | None = None
+        self.mark = nan
+        self.position_qty = self.open_buy_qty = self.open_sell_qty = ZERO
+        self.open_buys: dict[str, Order] = {}
+        self.open_sells: dict[str, Order] = {}
+        self.qty = self.long_qty = self.short_qty = self.worst_qty = 0.0
+        self.bar_interval_ns = 0
+        self.routes: dict[int, Handlers] = {}
+        self.on_bar: Handlers = ()
+        self.on_quote: tuple[Callable[[Quote], None], ...] = ()
+        self.on_trade: tuple[Callable[[Trade], None], ...] = ()
+
+    def reference(self, now_ns: int) -> tuple[float, Literal["quote", "trade", "bar"]] | None:
+        """Return the freshest trustworthy price and its kind, or None: then nothing may be priced.
+
+        The middle of a quote at most 5 s old with a spread of at most 2 %, else a trade at most 15 s old, else the
+        last closed bar if it is at most two periods old.
+        """
+        quote = self.quote
+        if quote is not None and now_ns - quote.ts_recv_ns <= QUOTE_FRESH_NS:
+            middle = (quote.bid_price + quote.ask_price) / 2
+            if 0 < quote.bid_price <= quote.ask_price and quote.ask_price - quote.bid_price <= SPREAD_MAX_FRACTION * middle:
+                return middle, "quote"
+        trade = self.trade
+        if trade is not None and now_ns - trade.ts_recv_ns <= TRADE_FRESH_NS and trade.price > 0 and isfinite(trade.price):
+            return trade.price, "trade"
+        bar = self.bar
+        if bar is not None and now_ns - bar.ts_recv_ns <= BAR_FRESH_PERIODS * bar.interval_ns and bar.close > 0 and isfinite(bar.close):
+            return bar.close, "bar"
+        return None

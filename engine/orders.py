@@ -1,0 +1,215 @@
+"""Orders: what became of each intent, by a written state machine.
+
+A fill is the truth and a status is a hint. A fill is booked once per execution id, whatever the order's status says; a
+status that is no legal next step is stale news and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from decimal import Decimal
+
+from engine.errors import InvariantError
+from engine.events import Approved, CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
+from engine.market import ZERO, Market
+from engine.portfolio import Portfolio, Position
+
+TERMINAL = frozenset({"denied", "filled", "canceled", "expired", "rejected", "replaced"})
+_ENDS = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
+
+TRANSITIONS: dict[str, frozenset[str]] = {
+    "created": frozenset({"denied", "pending_new", "held"}),
+    "pending_new": _ENDS | {"accepted", "held", "partially_filled", "pending_cancel", "pending_replace"},
+    "held": _ENDS | {"accepted", "pending_cancel", "pending_replace", "partially_filled"},
+    "accepted": _ENDS | {"held", "partially_filled", "pending_cancel", "pending_replace"},
+    "partially_filled": _ENDS | {"pending_cancel", "pending_replace"},
+    "pending_cancel": _ENDS,
+    "pending_replace": _ENDS | {"accepted", "partially_filled", "pending_cancel"},
+}
+"""Legal next steps. The ends are missing on purpose: nothing follows them but a late fill, which is booked and flagged."""
+
+
+class Order:
+    """One order from the strategy's call to its end. The author holds this object and it keeps itself current.
+
+    Units: quantities unsigned, in shares or coins; `filled_value_usd` is the sum of quantity times price.
+    """
+
+    __slots__ = (
+        "book_position", "counted", "created_ns", "executions", "fees_usd", "filled_qty", "filled_value_usd", "id", "intent", "legs",
+        "market", "parent", "qty", "reason", "reference_price", "side", "sign", "status", "strategy", "symbol", "type",
+        "updated_ns",
+    )  # fmt: skip
+
+    def __init__(self, intent: Intent, parent: Order | None = None) -> None:
+        self.intent = intent
+        self.id = intent.client_order_id
+        self.strategy = intent.strategy
+        self.symbol = intent.symbol
+        self.side = intent.side
+        self.sign = 1 if intent.side == "buy" else -1
+        self.type = intent.type
+        self.qty = intent.qty if intent.qty is not None else ZERO
+        self.status: OrderStatus = "created"
+        self.reason = ""
+        self.filled_qty = self.filled_value_usd = self.fees_usd = ZERO
+        self.created_ns = self.updated_ns = intent.ts_event_ns
+        self.reference_price: Decimal | None = None
+        self.parent = parent
+        self.legs: tuple[Order, ...] = ()
+        self.counted = ZERO
+        self.executions: tuple[str, ...] = ()
+        self.market: Market | None = None
+        self.book_position: Position | None = None
+
+    @property
+    def remaining_qty(self) -> Decimal:
+        return self.qty - self.filled_qty
+
+    @property
+    def average_price(self) -> Decimal | None:
+        return self.filled_value_usd / self.filled_qty if self.filled_qty else None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status not in TERMINAL
+
+    def __repr__(self) -> str:
+        return f"<Order {self.id} {self.side} {self.qty} {self.symbol} {self.type} {self.status}>"
+
+
+ENDED_KEPT = 4096
+
+
+class OrderBook:
+    """The open orders of the run and the last `ENDED_KEPT` that ended, which a late fill may still concern.
+
+    The remainder of each open order counts into its symbol's and its strategy's exposure from the moment it is
+    approved. Of two legs of which the venue fills only one, one counts.
+    """
+
+    def __init__(self, portfolio: Portfolio) -> None:
+        self.portfolio = portfolio
+        self.orders: dict[str, Order] = {}
+        self.open: dict[str, Order] = {}
+        self._ended: deque[Order] = deque()
+
+    def place(self, order: Order, approved: Approved) -> None:
+        """Register an approved order and its legs; it counts as exposure from here on.
+
+        Raises:
+            InvariantError: the id was used before.
+        """
+        if order.id in self.orders:
+            raise InvariantError(f"order id {order.id} used twice")
+        order.reference_price = approved.reference_price
+        if order.intent.notional_usd is not None:
+            # What the notional buys is known only at the venue: until then it counts as at the reference price.
+            order.qty = order.intent.notional_usd / approved.reference_price
+        self._register(order, "pending_new")
+        self._count(order, order.qty)
+        if order.intent.replaces:
+            replaced = self.open.get(order.intent.replaces)
+            if replaced is not None and "pending_replace" in TRANSITIONS[replaced.status]:
+                replaced.status = "pending_replace"
+        if order.intent.order_class != "simple":
+            order.legs = tuple(Order(leg, order) for leg in order.intent.legs())
+            for leg in order.legs:
+                self._register(leg, "held")
+
+    def _register(self, order: Order, status: OrderStatus) -> None:
+        self.orders[order.id] = self.open[order.id] = order
+        order.status = status
+        order.market = self.portfolio.market(order.symbol)
+        order.book_position = self.portfolio.book(order.strategy).position(order.symbol)
+
+    def update(self, update: OrderUpdate) -> Order | None:
+        """Apply the venue's word; return the order if it changed, None when the news is stale or of a foreign order."""
+        order = self.orders.get(update.client_order_id)
+        if order is None or update.status not in TRANSITIONS.get(order.status, ()):
+            return None
+        order.status = update.status
+        order.updated_ns = update.ts_event_ns
+        if update.reason:
+            order.reason = update.reason
+        if update.status in TERMINAL:
+            self._end(order)
+            self.portfolio.expose(order.market)
+        elif order.parent is not None and update.status == "accepted":
+            self._activate(order)
+            self.portfolio.expose(order.market)
+        return order
+
+    def fill(self, fill: Fill) -> tuple[Order, bool] | None:
+        """Apply an execution to its order; return it and whether it came late, or None when it is known or foreign.
+
+        Raises:
+            InvariantError: the venue filled more than was ordered.
+        """
+        order = self.orders.get(fill.client_order_id)
+        if order is None or fill.execution_id in order.executions:
+            return None
+        order.executions += (fill.execution_id,)
+        order.filled_qty += fill.qty
+        order.filled_value_usd += fill.qty * fill.price
+        order.fees_usd += fill.fee_usd
+        order.updated_ns = fill.ts_event_ns
+        late = order.status in TERMINAL
+        by_notional = order.intent.notional_usd is not None
+        if order.filled_qty > order.qty and not by_notional:
+            raise InvariantError(f"order {order.id} for {order.qty} was filled for {order.filled_qty}")
+        if order.filled_qty == order.qty and not late:
+            order.status = "filled"
+            self._end(order)
+        elif not late:
+            if order.status not in ("pending_cancel", "pending_replace"):
+                order.status = "partially_filled"
+            if order.counted:
+                self._count(order, max(ZERO, order.qty - order.filled_qty))
+        return order, late
+
+    def deny(self, order: Order, denied: Denied) -> None:
+        """Record that our own risk refused; the order never leaves."""
+        order.status, order.reason, order.updated_ns = "denied", f"{denied.control}: {denied.reason}", denied.ts_event_ns
+
+    def cancel(self, request: CancelRequest) -> bool:
+        """Record that an open order is wanted gone; return whether there is anything to ask the venue."""
+        order = self.open.get(request.client_order_id)
+        if order is None or "pending_cancel" not in TRANSITIONS[order.status]:
+            return False
+        order.status, order.updated_ns, order.reason = "pending_cancel", request.ts_event_ns, request.reason
+        return True
+
+    def _activate(self, leg: Order) -> None:
+        """Count a protective leg once its parent has filled; it protects what was filled."""
+        parent = leg.parent
+        assert parent is not None
+        leg.qty = min(leg.qty, parent.filled_qty) if parent.filled_qty and parent.intent.order_class != "oco" else leg.qty
+        if not any(sibling.counted for sibling in parent.legs) and not parent.counted:
+            self._count(leg, leg.remaining_qty)
+
+    def _end(self, order: Order) -> None:
+        self.open.pop(order.id, None)
+        self._ended.append(order)
+        if len(self._ended) > ENDED_KEPT:
+            del self.orders[self._ended.popleft().id]
+        if order.counted:
+            self._count(order, ZERO)
+            if order.parent is not None:  # its sibling may live on: then that one counts
+                for sibling in order.parent.legs:
+                    if sibling.status in ("accepted", "partially_filled"):
+                        self._count(sibling, sibling.remaining_qty)
+                        break
+
+    def _count(self, order: Order, qty: Decimal) -> None:
+        """Let `qty` of the order, and no longer what it counted before, be open exposure."""
+        market, position, change = order.market, order.book_position, qty - order.counted
+        assert market is not None
+        assert position is not None
+        order.counted = qty
+        if order.sign > 0:
+            market.open_buy_qty += change
+            position.open_qty += change
+        else:
+            market.open_sell_qty += change
+            position.open_qty -= change

@@ -1,0 +1,294 @@
+"""Positions, cash and profit, from fills and corporate actions only.
+
+Money is exact: quantities and prices have at most 9 decimals, and the 38 digits of `MONEY` hold any sum of their products,
+so cash is conserved to the last digit and the strategies' books sum to the account. Equity and exposures are kept as floats beside it, moved by
+each price of a symbol that we hold or have asked for, so that a loss limit costs two comparisons per event; `value`
+computes them again exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from math import inf, isfinite, nan
+
+from engine.errors import InvariantError
+from engine.events import CorporateAction, Fill
+from engine.market import ZERO, Market
+
+MONEY = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
+"""The corridor makes it the current context, so that plain operators use it."""
+WHOLE = Decimal(1)
+
+
+def exact(value: float) -> Decimal:
+    """Convert a float to the shortest decimal that reads back as the same float.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    if not isfinite(value):
+        raise ValueError(f"{value} is no price or quantity")
+    return Decimal(repr(float(value)))
+
+
+class Position:
+    """What one strategy holds of one symbol.
+
+    Units: `qty` signed; `cost_usd` is what the open quantity was bought for (negative for a short), so that
+    `average_price` is derived and never stored. `open_qty` is the signed remainder of its open orders, `open_sell_qty` that of the sells
+    alone, unsigned.
+    """
+
+    __slots__ = ("cost_usd", "open_qty", "open_sell_qty", "qty", "realized_usd", "symbol")
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.qty = self.cost_usd = self.realized_usd = self.open_qty = self.open_sell_qty = ZERO
+
+    @property
+    def average_price(self) -> Decimal | None:
+        return self.cost_usd / self.qty if self.qty else None
+
+    def book(self, qty: Decimal, price: Decimal) -> None:
+        """Add a signed execution; what closes realizes profit at average cost."""
+        held, value = self.qty, qty * price
+        if not held or (held > 0) == (qty > 0):
+            self.qty, self.cost_usd = held + qty, self.cost_usd + value
+            return
+        if abs(qty) <= abs(held):
+            # The share of the cost that leaves may not be a finite decimal: it is rounded once, and what stays is the
+            # exact rest, so cost and realized profit still sum to the cash that moved.
+            left = self.cost_usd if -qty == held else self.cost_usd * -qty / held
+            self.qty, self.cost_usd = held + qty, self.cost_usd - left
+            self.realized_usd -= value + left
+            return
+        self.book(-held, price)
+        self.book(qty + held, price)
+
+
+class StrategyBook:
+    """One strategy's share of the account: its positions and every dollar its executions moved."""
+
+    __slots__ = ("cash_flow_usd", "fees_usd", "halted", "name", "positions", "session_pnl_usd", "traded_usd")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.positions: dict[str, Position] = {}
+        self.cash_flow_usd = self.fees_usd = self.traded_usd = ZERO
+        self.session_pnl_usd = ZERO
+        self.halted = False
+
+    def position(self, symbol: str) -> Position:
+        """Return the position of a symbol, flat when it was never traded."""
+        found = self.positions.get(symbol)
+        if found is None:
+            found = self.positions[symbol] = Position(symbol)
+        return found
+
+
+class Portfolio:
+    """The account and the strategies' books in it.
+
+    Attributes:
+        cash_usd: exact, the account's settled and unsettled money alike.
+        equity, gross, net_high, net_low: floats in dollars, current to the last price. `gross` and the two nets are
+            worst cases: they count every open order as if it filled.
+        floor, peak: equity below `floor` means a loss limit; `peak` is the highest equity so far.
+        multiplier: buying power over equity: 1 for a cash account, 2 or 4 on margin.
+    """
+
+    def __init__(self, cash_usd: Decimal, *, multiplier: int = 1) -> None:
+        self.start_cash_usd = self.cash_usd = cash_usd
+        self.multiplier = multiplier
+        self.markets: dict[str, Market] = {}
+        self.books: dict[str, StrategyBook] = {}
+        self.fees_usd = ZERO
+        self.equity = float(cash_usd)
+        self.gross = self.net_high = self.net_low = 0.0
+        self.floor, self.peak, self.peak_kept = -inf, self.equity, 0.0
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def market(self, symbol: str) -> Market:
+        """Return the state of a symbol, new when it was never seen."""
+        found = self.markets.get(symbol)
+        if found is None:
+            found = self.markets[symbol] = Market(symbol)
+        return found
+
+    def book(self, strategy: str) -> StrategyBook:
+        """Return a strategy's book, new when it never traded."""
+        found = self.books.get(strategy)
+        if found is None:
+            found = self.books[strategy] = StrategyBook(strategy)
+        return found
+
+    def held(self) -> Iterator[Market]:
+        """Yield the symbols with a position, in the order they were first seen."""
+        return (market for market in self.markets.values() if market.position_qty)
+
+    def position_qty(self, symbol: str) -> Decimal:
+        market = self.markets.get(symbol)
+        return market.position_qty if market is not None else ZERO
+
+    def marks(self) -> dict[str, Decimal]:
+        """Return the exact price that values each symbol held."""
+        return {market.symbol: exact(market.mark) for market in self.held()}
+
+    def equity_usd(self, marks: dict[str, Decimal] | None = None) -> Decimal:
+        """Return cash plus positions at their marks, exactly."""
+        prices = self.marks() if marks is None else marks
+        return sum((self.markets[symbol].position_qty * price for symbol, price in prices.items()), self.cash_usd)
+
+    def strategy_pnl_usd(self, book: StrategyBook, marks: dict[str, Decimal] | None = None) -> Decimal:
+        """Return a strategy's profit since the start of the run, fees paid and positions at their marks."""
+        prices = self.marks() if marks is None else marks
+        return sum(
+            (position.qty * prices[symbol] for symbol, position in book.positions.items() if position.qty),
+            book.cash_flow_usd,
+        )
+
+    def buying_power_usd(self) -> Decimal:
+        """Return what new exposure may cost, open orders not counted.
+
+        A cash account spends its cash. A margin account may hold `multiplier` times its equity (Regulation T: 2,
+        intraday: 4), less what it holds already.
+        """
+        if self.multiplier == 1:
+            return self.cash_usd
+        held = sum((abs(market.qty) * market.mark for market in self.held()), 0.0)
+        return exact(self.multiplier * self.equity - held)
+
+    # --- prices ----------------------------------------------------------------------------------------------------
+
+    def mark(self, market: Market, price: float) -> bool:
+        """Move the account with a new price of a symbol; return whether a loss limit needs a look."""
+        change = price - market.mark
+        market.mark = price
+        self.gross += market.worst_qty * change
+        self.net_high += market.long_qty * change
+        self.net_low += market.short_qty * change
+        equity = self.equity = self.equity + market.qty * change
+        if equity > self.peak:
+            self.peak = equity
+            kept = equity * self.peak_kept
+            if kept > self.floor:
+                self.floor = kept
+        return equity < self.floor
+
+    def value(self, equity_usd: Decimal) -> None:
+        """Start the floats afresh from the exact equity and the exact books, so that their error never grows old."""
+        self.equity = float(equity_usd)
+        self.gross = self.net_high = self.net_low = 0.0
+        for market in self.markets.values():
+            if market.worst_qty:
+                self.gross += market.worst_qty * market.mark
+                self.net_high += market.long_qty * market.mark
+                self.net_low += market.short_qty * market.mark
+
+    def expose(self, market: Market) -> None:
+        """Take in a change of a symbol's position or open orders."""
+        mark, position = market.mark, market.position_qty
+        long, short = float(position + market.open_buy_qty), float(position - market.open_sell_qty)
+        worst = max(abs(long), abs(short))
+        if mark == mark:  # noqa: PLR0124  # not NaN: a symbol without a price has no exposure yet
+            self.gross += (worst - market.worst_qty) * mark
+            self.net_high += (long - market.long_qty) * mark
+            self.net_low += (short - market.short_qty) * mark
+        market.long_qty, market.short_qty, market.worst_qty = long, short, worst
+        market.qty = float(position)
+
+    # --- what moves money ------------------------------------------------------------------------------------------
+
+    def fill(self, fill: Fill, book: StrategyBook, market: Market) -> None:
+        """Book an execution in the account and in its strategy's book; `expose` is left to the caller."""
+        qty = fill.qty if fill.side == "buy" else -fill.qty
+        value = qty * fill.price
+        fee = fill.fee_usd
+        flow = -value - fee
+        self.cash_usd += flow
+        self.fees_usd += fee
+        book.cash_flow_usd += flow
+        book.fees_usd += fee
+        book.traded_usd += abs(value)
+        book.position(fill.symbol).book(qty, fill.price)
+        market.position_qty += qty
+        if market.mark != market.mark:  # noqa: PLR0124  # never priced: our own execution is the first price
+            market.mark = float(fill.price)
+        self.equity += float(qty) * market.mark + float(flow)
+
+    def act(self, action: CorporateAction) -> None:
+        """Apply a split, dividend or symbol change to every book that holds the symbol.
+
+        A split keeps whole shares and pays the fraction in cash at the mark, divided by the ratio; short positions pay
+        dividends. Cost moves with the shares, so no profit appears on the day.
+
+        Raises:
+            InvariantError: the strategies' books do not sum to the account.
+        """
+        market = self.markets.get(action.symbol)
+        if market is None:
+            return
+        if action.action == "symbol_change":
+            self._rename(market, action.new_symbol)
+        elif action.action == "cash_dividend":
+            self._dividend(market, action.amount_usd)
+        else:
+            self._split(market, action.new_shares, action.old_shares)
+
+    def _dividend(self, market: Market, amount_usd: Decimal) -> None:
+        for book in self.books.values():
+            position = book.positions.get(market.symbol)
+            if position is not None and position.qty:
+                paid = position.qty * amount_usd
+                position.realized_usd += paid
+                self._pay(book, paid)
+
+    def _split(self, market: Market, new: int, old: int) -> None:
+        mark = market.mark
+        market.mark = mark * old / new if mark == mark else nan  # noqa: PLR0124
+        price = exact(market.mark) if market.position_qty else ZERO
+        total = ZERO
+        for book in self.books.values():
+            position = book.positions.get(market.symbol)
+            if position is None or not position.qty:
+                continue
+            raw = position.qty * new / old
+            whole = position.qty == position.qty.to_integral_value()
+            kept = raw.quantize(WHOLE, ROUND_DOWN) if whole else raw.quantize(Decimal("1e-9"), ROUND_DOWN)
+            fraction = raw - kept
+            position.qty = raw
+            if fraction:
+                cash = (fraction * price).quantize(Decimal("0.01"))
+                left = position.cost_usd * fraction / raw
+                position.qty, position.cost_usd = kept, position.cost_usd - left
+                position.realized_usd += cash - left
+                self._pay(book, cash)
+            total += position.qty
+        market.position_qty = total
+        if market.bar is not None or market.quote is not None or market.trade is not None:
+            market.bar = market.quote = market.trade = None  # prices from before the split price nothing after it
+        self.expose(market)
+        self.value(self.equity_usd())
+
+    def _pay(self, book: StrategyBook, amount_usd: Decimal) -> None:
+        self.cash_usd += amount_usd
+        book.cash_flow_usd += amount_usd
+        self.equity += float(amount_usd)
+
+    def _rename(self, market: Market, new_symbol: str) -> None:
+        if new_symbol in self.markets and self.markets[new_symbol].position_qty:
+            raise InvariantError(f"{market.symbol} becomes {new_symbol}, which is held already")
+        target = self.market(new_symbol)
+        target.position_qty, market.position_qty = market.position_qty, ZERO
+        if target.mark != target.mark:  # noqa: PLR0124
+            target.mark = market.mark
+        for book in self.books.values():
+            position = book.positions.pop(market.symbol, None)
+            if position is not None:
+                position.symbol = new_symbol
+                book.positions[new_symbol] = position
+        self.expose(market)
+        self.expose(target)
+        self.value(self.equity_usd())

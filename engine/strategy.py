@@ -1,0 +1,393 @@
+"""The author's page: subclass `Strategy`, write the idea, and nothing else.
+
+Calls such as `buy` only put a wish into an outbox; the corridor takes it through risk when the handler returns. A
+callback that is not overridden is not called. Parameters are annotated class attributes, which the configuration may
+override.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
+from functools import cached_property
+from math import floor, isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+from engine.clock import to_datetime
+from engine.errors import ConfigError, suggestion
+from engine.events import (
+    SECOND_NS, Bar, CancelRequest, CorporateAction, Datum, Fill, Intent, News, Quote, Side, Signal, Status,
+    TimeInForce, Timer, Trade,
+)  # fmt: skip
+from engine.market import ZERO
+from engine.orders import Order
+from engine.portfolio import Portfolio, Position, StrategyBook, exact
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from engine.core import Core
+
+Number = int | float | Decimal | str
+CALLBACKS = (
+    "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status", "on_corporate_action", "on_signal",
+    "on_order", "on_fill", "on_timer",
+)  # fmt: skip
+
+
+def _decimal(value: Number) -> Decimal:
+    if isinstance(value, float):
+        return exact(value) if isfinite(value) else Decimal(value)  # the controls refuse it with a reason
+    return Decimal(value)
+
+
+def _optional(value: Number | None) -> Decimal | None:
+    return None if value is None else _decimal(value)
+
+
+class Holdings:
+    """What a strategy sees of the money: its own positions and profit, the account's cash and equity."""
+
+    __slots__ = ("_book", "_portfolio")
+
+    def __init__(self, portfolio: Portfolio, book: StrategyBook) -> None:
+        self._portfolio = portfolio
+        self._book = book
+
+    def position(self, symbol: str) -> Position:
+        """Return this strategy's position; its `qty` is 0 where it has none."""
+        return self._book.position(symbol)
+
+    @property
+    def positions(self) -> dict[str, Position]:
+        """This strategy's open positions by symbol."""
+        return {symbol: position for symbol, position in self._book.positions.items() if position.qty}
+
+    @property
+    def cash(self) -> Decimal:
+        """The account's cash in dollars."""
+        return self._portfolio.cash_usd
+
+    @property
+    def equity(self) -> float:
+        """The account's cash and positions at the last prices, in dollars."""
+        return self._portfolio.equity
+
+    @property
+    def pnl(self) -> Decimal:
+        """This strategy's profit since the start of the run, in dollars, after fees."""
+        return self._portfolio.strategy_pnl_usd(self._book)
+
+
+class Strategy:
+    """A trading idea. Override the callbacks it needs; keep each short, since nothing else moves while one runs.
+
+    Attributes:
+        name: as configured; part of every order's id.
+        symbols: what the configuration subscribed it to, in its order.
+        portfolio: its positions and the account's equity.
+        now: the engine's time, never the wall clock; `now_ns` is the same in nanoseconds.
+        log: a logger that knows the strategy and the engine's time.
+        rng: a generator seeded by the run, for ideas that need chance.
+    """
+
+    name: ClassVar[str] = ""
+    symbols: ClassVar[tuple[str, ...]] = ()
+    portfolio: ClassVar[Holdings]
+
+    # --- callbacks -------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Once, before the first event."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """A completed bar of the configured interval."""
+
+    def on_quote(self, quote: Quote) -> None:
+        """The best bid or ask changed."""
+
+    def on_trade(self, trade: Trade) -> None:
+        """A print on the tape: somebody's trade. Our own executions come to `on_fill`."""
+
+    def on_news(self, news: News) -> None:
+        """A headline on one of our symbols, or on the market as a whole."""
+
+    def on_datum(self, datum: Datum) -> None:
+        """A filing, an economic release or any other timed fact."""
+
+    def on_status(self, status: Status) -> None:
+        """One of our symbols was halted, or trades again."""
+
+    def on_corporate_action(self, action: CorporateAction) -> None:
+        """A split, dividend or symbol change; positions are adjusted already, open orders are canceled on a split."""
+
+    def on_signal(self, signal: Signal) -> None:
+        """A model's score."""
+
+    def on_order(self, order: Order) -> None:
+        """One of our orders changed its status, denials included; `order.reason` says why."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Our own execution; the position includes it already."""
+
+    def on_timer(self, timer: Timer) -> None:
+        """An alarm of `set_timer`."""
+
+    def on_stop(self) -> None:
+        """Once, after the last event."""
+
+    # --- orders ----------------------------------------------------------------------------------------------------
+
+    def buy(self, symbol: str, qty: Number | None = None, **fields: Any) -> Order:
+        """Ask to buy; `fields` are those of `submit_order`. Return the live order."""
+        if fields or qty is None:
+            return self.submit_order(symbol, "buy", qty, **fields)
+        return self._ask(Intent(self._next_id(), self.name, symbol, "buy", _decimal(qty), self._core.now_ns))
+
+    def sell(self, symbol: str, qty: Number | None = None, **fields: Any) -> Order:
+        """Ask to sell; `fields` are those of `submit_order`. Return the live order."""
+        if fields or qty is None:
+            return self.submit_order(symbol, "sell", qty, **fields)
+        return self._ask(Intent(self._next_id(), self.name, symbol, "sell", _decimal(qty), self._core.now_ns))
+
+    def submit_order(
+        self,
+        symbol: str,
+        side: Side,
+        qty: Number | None = None,
+        *,
+        type: str = "",  # noqa: A002  # Alpaca's own field name
+        time_in_force: TimeInForce = "day",
+        notional: Number | None = None,
+        limit_price: Number | None = None,
+        stop_price: Number | None = None,
+        trail_price: Number | None = None,
+        trail_percent: Number | None = None,
+        extended_hours: bool = False,
+        order_class: str = "",
+        take_profit: Number | None = None,
+        stop_loss: Number | None = None,
+        stop_loss_limit: Number | None = None,
+    ) -> Order:
+        """Ask for an order, in Alpaca's field names; type and class follow from the prices given.
+
+        A take-profit and a stop-loss make a bracket, one of them an OTO; `order_class="oco"` makes two exits of which
+        one cancels the other. Return the live order: it is `denied` or `pending_new` when the handler has returned.
+
+        Units: `qty` in shares or coins, `notional` in dollars, `trail_percent` in percent.
+        """
+        kind: Any = type
+        if not kind:
+            if trail_price is not None or trail_percent is not None:
+                kind = "trailing_stop"
+            elif stop_price is not None:
+                kind = "stop" if limit_price is None else "stop_limit"
+            else:
+                kind = "market" if limit_price is None else "limit"
+        group: Any = order_class
+        if not group:
+            exits = (take_profit is not None) + (stop_loss is not None)
+            group = ("simple", "oto", "bracket")[exits]
+        return self._ask(
+            Intent(
+                self._next_id(), self.name, symbol, side, _optional(qty), self._core.now_ns, kind, time_in_force,
+                _optional(notional), _optional(limit_price), _optional(stop_price), _optional(trail_price),
+                _optional(trail_percent), extended_hours, group, _optional(take_profit), _optional(stop_loss),
+                _optional(stop_loss_limit),
+            )  # fmt: skip
+        )
+
+    def replace_order(
+        self,
+        order: Order,
+        *,
+        qty: Number | None = None,
+        limit_price: Number | None = None,
+        stop_price: Number | None = None,
+        trail: Number | None = None,
+    ) -> Order:
+        """Ask to amend an open order; what is not given stays. Return the new order that takes the old one's place."""
+        old = order.intent
+        trailing = old.trail_percent is None
+        intent = Intent(
+            self._next_id(), self.name, old.symbol, old.side, _optional(qty) if qty is not None else order.qty,
+            self._core.now_ns, old.type, old.time_in_force, None,
+            old.limit_price if limit_price is None else _decimal(limit_price),
+            old.stop_price if stop_price is None else _decimal(stop_price),
+            _decimal(trail) if trail is not None and trailing else old.trail_price,
+            _decimal(trail) if trail is not None and not trailing else old.trail_percent,
+            old.extended_hours, replaces=order.id,
+        )  # fmt: skip
+        return self._ask(intent)
+
+    def cancel_order(self, order: Order) -> None:
+        """Ask for one order to be canceled; a fill may still come first."""
+        if order.is_open:
+            self._core.outbox.append(CancelRequest(order.id, self._core.now_ns))
+
+    def cancel_all_orders(self, symbol: str | None = None) -> None:
+        """Ask for all our open orders, or those of one symbol, to be canceled."""
+        for order in self.open_orders(symbol):
+            self.cancel_order(order)
+
+    def open_orders(self, symbol: str | None = None) -> list[Order]:
+        """Return our orders that the venue may still fill, oldest first."""
+        return [
+            order
+            for order in self._core.orders.open.values()
+            if order.strategy == self.name and (symbol is None or order.symbol == symbol)
+        ]
+
+    def order_target(self, symbol: str, qty: Number, **fields: Any) -> Order | None:
+        """Ask for what is missing to a position of `qty`, open orders counted; None when nothing is.
+
+        A position never changes its side in one order: towards the other side it is closed first, and the next call
+        opens the new one.
+        """
+        position = self._positions.get(symbol) or self._book.position(symbol)
+        expected = position.qty + position.open_qty
+        for asked in self._core.outbox:  # what this very handler has asked for already
+            if isinstance(asked, Order) and asked.symbol == symbol and asked.strategy == self.name:
+                expected += asked.sign * asked.qty
+        if expected == qty:
+            return None
+        target = _decimal(qty)
+        if position.qty and (position.qty > 0) != (target > 0) and target:
+            target = ZERO
+        missing = target - expected
+        if not missing:
+            return None
+        return self.submit_order(symbol, "buy" if missing > 0 else "sell", abs(missing), **fields)
+
+    def order_target_percent(
+        self, symbol: str, fraction: float, *, fractional: bool = False, **fields: Any
+    ) -> Order | None:
+        """Ask for what is missing to a position worth `fraction` of the account's equity (0.1 is ten percent).
+
+        The quantity is rounded towards zero, to whole shares or, when `fractional`, to 9 decimals. None when nothing
+        is missing or the symbol has no price yet.
+
+        Raises:
+            ValueError: the fraction is not finite or beyond what the account may ever hold.
+        """
+        most = max(1, self._core.portfolio.multiplier)
+        if not -most <= fraction <= most:
+            raise ValueError(f"fraction {fraction} of equity is outside -{most} to {most}; 0.1 means ten percent")
+        price = self._core.portfolio.market(symbol).mark
+        if not price > 0:
+            return None
+        raw = exact(fraction * self._core.portfolio.equity / price)
+        qty = raw.quantize(Decimal("1e-9") if fractional else Decimal(1), ROUND_DOWN)
+        return self.order_target(symbol, qty, **fields)
+
+    def close_position(self, symbol: str, **fields: Any) -> Order | None:
+        """Ask to close what we hold of a symbol; None when that is nothing."""
+        return self.order_target(symbol, 0, **fields)
+
+    # --- time ------------------------------------------------------------------------------------------------------
+
+    def set_timer(
+        self,
+        name: str,
+        *,
+        after_s: float | None = None,
+        every_s: float | None = None,
+        before_close_s: float | None = None,
+        after_open_s: float | None = None,
+    ) -> None:
+        """Ask for `on_timer`: once after a while, again and again, or at each session's close or open.
+
+        Raises:
+            ValueError: not exactly one of the four is given, or it is not positive (zero is fine at the open).
+        """
+        given = [value for value in (after_s, every_s, before_close_s, after_open_s) if value is not None]
+        if len(given) != 1 or given[0] < 0 or (given[0] == 0 and after_open_s is None):
+            raise ValueError("give exactly one of after_s, every_s, before_close_s, after_open_s, and a positive one")
+        span_ns = floor(given[0] * SECOND_NS)
+        self._core.set_timer(
+            self, name, span_ns,
+            "after" if after_s is not None else "every" if every_s is not None
+            else "before_close" if before_close_s is not None else "after_open",
+        )  # fmt: skip
+
+    @property
+    def now_ns(self) -> int:
+        return self._core.now_ns
+
+    @property
+    def now(self) -> datetime:
+        return to_datetime(self._core.now_ns)
+
+    @cached_property
+    def rng(self) -> random.Random:
+        return random.Random(f"{self._core.seed}/{self.name}")
+
+    @cached_property
+    def log(self) -> FilteringBoundLogger:
+        import structlog  # only a strategy that logs pays for it
+
+        log: FilteringBoundLogger = structlog.get_logger().bind(strategy=self.name)
+        return log
+
+    # --- wiring, by the engine -------------------------------------------------------------------------------------
+
+    def _join(self, core: Core, name: str, symbols: tuple[str, ...]) -> None:
+        """Take a place in the corridor; before this a strategy is only its parameters."""
+        vars(self).update(name=name, symbols=symbols)
+        self._core = core
+        self._book = core.portfolio.book(name)
+        self._positions = self._book.positions
+        vars(self)["portfolio"] = Holdings(core.portfolio, self._book)
+        self._id_prefix = f"{core.run_id}-{name}-"
+        self._id_seq = 0
+
+    def _next_id(self) -> str:
+        self._id_seq += 1
+        return self._id_prefix + str(self._id_seq)
+
+    def _ask(self, intent: Intent) -> Order:
+        order = Order(intent)
+        self._core.outbox.append(order)
+        return order
+
+
+def parameters(cls: type[Strategy]) -> dict[str, Any]:
+    """Return a strategy's parameters and their defaults, in the order they are written.
+
+    Raises:
+        ConfigError: a parameter has no default.
+    """
+    found: dict[str, Any] = {}
+    for owner in reversed(cls.__mro__[: cls.__mro__.index(Strategy)]):
+        for name in vars(owner).get("__annotations__", {}):
+            if name.startswith("_"):
+                continue
+            if not hasattr(cls, name):
+                raise ConfigError(f"{cls.__module__}.{cls.__name__}: parameter '{name}' needs a default")
+            found[name] = getattr(cls, name)
+    return found
+
+
+def configure(cls: type[Strategy], params: Mapping[str, Any]) -> Strategy:
+    """Make a strategy with its parameters set.
+
+    Raises:
+        ConfigError: a parameter is unknown (with a suggestion) or of another type.
+    """
+    known, hints = parameters(cls), get_type_hints(cls)
+    strategy = cls()
+    for name, value in params.items():
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ConfigError(f"{cls.__name__} has no parameter '{name}'{suggestion(name, known)} (it has: {listed})")
+        wanted = hints[name]
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if wanted is Decimal and type(value) in (int, float, str):
+            value = _decimal(value)
+        if isinstance(wanted, type) and (not isinstance(value, wanted) or (wanted is int and value is True)):
+            raise ConfigError(f"{cls.__name__}.{name} is {value!r}; it must be {wanted.__name__}")
+        setattr(strategy, name, value)
+    return strategy

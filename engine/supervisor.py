@@ -1,0 +1,208 @@
+"""What happens beside the walk: time passing, sessions turning, halts, snapshots, corporate actions, a person's word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from engine.clock import Sessions
+from engine.events import (
+    SECOND_NS, CancelRequest, Command, CorporateAction, Event, Snapshot, Status, StrategyHalted, Timer,
+    TradingStateChanged,
+)  # fmt: skip
+from engine.journal import encode
+from engine.market import ZERO
+from engine.orders import Order
+from engine.portfolio import exact
+from engine.strategy import Strategy
+from engine.wiring import Callback
+
+if TYPE_CHECKING:
+    from engine.core import Core
+
+MARKS_PER_SNAPSHOT_MAX = 64
+
+
+class Supervisor:
+    """Keep the run in order between two events. It changes books only through the same calls as the walk.
+
+    `sample_ns` is the interval of snapshots within a session; 0 leaves the one at each session's end.
+    """
+
+    def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
+        self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
+        self._begun = False
+
+    def elapse(self, now_ns: int) -> None:
+        """Let everything happen that is due by `now_ns`, in order of time, before the event in hand."""
+        core = self._core
+        if not self._begun:
+            self._begin(now_ns)
+        while True:
+            due = min(core.broker.due_ns, core.schedule.due_ns, core.risk.due_ns)
+            if due > now_ns:
+                break
+            core.now_ns = due
+            if core.broker.due_ns == due:
+                core.settle(core.broker.advance(due))
+            elif core.risk.due_ns == due:
+                for order_id in core.risk.expired(due):
+                    core.outbox.append(CancelRequest(order_id, due, "C28 order_age"))
+            else:
+                core.now_ns, call = core.schedule.pop()
+                call(core.now_ns)
+            if core.outbox:
+                core.empty_outbox()
+        core.due_ns, core.now_ns = due, now_ns
+
+    def _begin(self, now_ns: int) -> None:
+        self._begun = True
+        self._turn_session(now_ns)
+        self._core.schedule.at(self._next_sample(now_ns), self._sample)
+
+    def _turn_session(self, ts_ns: int) -> None:
+        self.apply(self._core.risk.on_session(ts_ns))
+        session = self._sessions.at(ts_ns)
+        # The next day begins for the counters with its extended hours; between two, `at` names the one to come.
+        self._core.schedule.at(session.extended_close_ns, self._turn_session)
+
+    def _sample(self, ts_ns: int) -> None:
+        self.snapshot(ts_ns)
+        self._core.schedule.at(self._next_sample(ts_ns), self._sample)
+
+    def _next_sample(self, ts_ns: int) -> int:
+        """Return the next multiple of the sampling interval inside a session, and each session's end in any case."""
+        session = self._sessions.at(ts_ns)
+        if not self._sample_ns:
+            return session.extended_close_ns
+        start = max(ts_ns, session.extended_open_ns)
+        return min(start - start % self._sample_ns + self._sample_ns, session.extended_close_ns)
+
+    def snapshot(self, ts_ns: int) -> None:
+        """Write the account as it stands into the journal, and look at the strategies' losses."""
+        core, portfolio = self._core, self._core.portfolio
+        prices = portfolio.marks()
+        equity = portfolio.equity_usd(prices)
+        portfolio.value(equity)
+        shown = [m for m in portfolio.markets.values() if m.mark == m.mark and (m.on_bar or m.on_quote or m.on_trade)]
+        core.journal.append(
+            Snapshot(
+                ts_ns, portfolio.cash_usd, equity, exact(round(portfolio.gross, 2)), equity - portfolio.cash_usd,
+                portfolio.fees_usd,
+                {symbol: portfolio.markets[symbol].position_qty for symbol in prices},
+                {market.symbol: market.mark for market in shown if len(shown) <= MARKS_PER_SNAPSHOT_MAX or market.position_qty},
+                {name: portfolio.strategy_pnl_usd(book, prices) for name, book in portfolio.books.items()},
+            )  # fmt: skip
+        )
+        self.apply(core.risk.check_strategies(ts_ns))
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Journal what risk decided and carry it out: a halt cancels what adds risk, and latches."""
+        for event in events:
+            self._core.journal.append(event)
+            if isinstance(event, TradingStateChanged):
+                if event.state != "active":
+                    self._cancel_entries(f"{event.control}: {event.reason}")
+            elif isinstance(event, StrategyHalted):
+                self._core.portfolio.book(event.strategy).halted = True
+                self._cancel_entries(f"{event.control}: {event.reason}", event.strategy)
+        if self._core.outbox:
+            self._core.empty_outbox()
+
+    def halt_strategy(self, callback: Callback, error: Exception, cause: Event | Order) -> None:
+        """Stop a strategy whose code raised, alone; the event it was handling is kept.
+
+        It hears nothing more, its entries are canceled, and of what it asked for in this handler only reductions pass.
+        """
+        core = self._core
+        name = core.wiring.owner(callback)
+        core.wiring.drop(name)
+        event = cause.intent if isinstance(cause, Order) else cause
+        line = error.__traceback__
+        while line is not None and line.tb_next is not None:
+            line = line.tb_next
+        where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}" if line is not None else ""
+        self.apply(
+            [StrategyHalted(name, core.now_ns, "exception", f"{type(error).__name__}: {error}{where}", encode(event).decode())]
+        )
+
+    def _cancel_entries(self, reason: str, strategy: str | None = None) -> None:
+        core = self._core
+        for order in core.orders.open.values():
+            if (strategy is None or order.strategy == strategy) and not core.risk.reduces(order):
+                core.outbox.append(CancelRequest(order.id, core.now_ns, reason))
+
+    # --- the rarer events ------------------------------------------------------------------------------------------
+
+    def take(self, event: Status | CorporateAction | Command) -> None:
+        """Take an event of a rare kind; time has passed to it already."""
+        if isinstance(event, Status):
+            self._on_status(event)
+        elif isinstance(event, CorporateAction):
+            self._on_corporate_action(event)
+        else:
+            self._on_command(event)
+
+    def _on_status(self, status: Status) -> None:
+        core = self._core
+        market = core.portfolio.market(status.symbol)
+        market.halted = status.state == "halted"
+        market.limit_up_price, market.limit_down_price = status.limit_up_price, status.limit_down_price
+        core.settle(core.broker.notice(status))
+        core.tell(core.wiring.hearing("on_status", (status.symbol,)), status)
+
+    def _on_corporate_action(self, action: CorporateAction) -> None:
+        # First the venue's orders, which a split cancels, then the books, then the strategies.
+        core = self._core
+        core.settle(core.broker.notice(action))
+        if CorporateAction not in core.inputs and action.symbol in self._followed():
+            core.journal.append(action)  # it moves our books, so the journal must show it
+        core.portfolio.act(action)
+        if action.action == "symbol_change":
+            core.wiring.rename(action.symbol, action.new_symbol)
+        core.tell(core.wiring.hearing("on_corporate_action", (action.symbol,)), action)
+
+    def _on_command(self, command: Command) -> None:
+        core, risk, now = self._core, self._core.risk, self._core.now_ns
+        reason = command.reason or "asked for"
+        if command.action == "resume":
+            self.apply([risk.resume(now, "operator", reason)])
+        elif command.action == "reduce_only":
+            self.apply([risk.reduce_only(now, "operator", reason)])
+        elif command.action == "halt":
+            self.apply([risk.halt(now, "operator", reason)])
+        else:
+            for order in core.orders.open.values():
+                core.outbox.append(CancelRequest(order.id, now, f"operator: {reason}"))
+            if command.action == "flatten":
+                for strategy in core.strategies.values():
+                    for symbol in strategy.portfolio.positions:
+                        strategy.close_position(symbol)
+
+    def _followed(self) -> frozenset[str]:
+        return frozenset(symbol for strategy in self._core.strategies.values() for symbol in strategy.symbols)
+
+    # --- alarms ----------------------------------------------------------------------------------------------------
+
+    def set_timer(self, strategy: Strategy, name: str, span_ns: int, kind: str) -> None:
+        """Schedule a strategy's alarm: `after`, `every`, `before_close` or `after_open`."""
+        self._core.schedule.at(self._next_alarm(self._core.now_ns, span_ns, kind), partial(self._ring, strategy, name, span_ns, kind))
+
+    def _ring(self, strategy: Strategy, name: str, span_ns: int, kind: str, ts_ns: int) -> None:
+        callback = self._core.wiring.callback(strategy.name, "on_timer")
+        if kind != "after":
+            again = partial(self._ring, strategy, name, span_ns, kind)
+            self._core.schedule.at(self._next_alarm(ts_ns, span_ns, kind), again)
+        if callback is not None:
+            self._core.tell((callback,), Timer(strategy.name, name, ts_ns, ts_ns))
+
+    def _next_alarm(self, now_ns: int, span_ns: int, kind: str) -> int:
+        if kind in ("after", "every"):
+            return now_ns + max(span_ns, SECOND_NS // 1000)
+        session = self._sessions.at(now_ns)
+        while True:
+            due = session.close_ns - span_ns if kind == "before_close" else session.open_ns + span_ns
+            if due > now_ns:
+                return due
+            session = self._sessions.at(session.extended_close_ns)

@@ -1,0 +1,130 @@
+"""Who hears what: from each symbol's events to the callbacks that strategies have overridden.
+
+Worked out before the first event and again only when a bar of another length, a new name of a symbol or the end of a
+strategy changes it, so that the corridor calls a ready tuple of bound methods and asks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from engine.bars import BarBuilder, kind_ns
+from engine.clock import Sessions
+from engine.errors import ConfigError, InvariantError
+from engine.events import Bar
+from engine.market import Market
+from engine.portfolio import Portfolio
+from engine.schedule import Schedule
+from engine.strategy import CALLBACKS, Strategy
+
+Callback = Callable[[Any], None]
+
+
+class Wiring:
+    """The callbacks of every strategy, by strategy and by symbol.
+
+    `bar_intervals_ns` says which bars each strategy asked for; 0 takes them as they come. `wrap` may put a time-keeper
+    around each callback.
+
+    Raises:
+        ConfigError: a strategy wants shorter bars than the feed has, or ones they do not add up to.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[Strategy],
+        bar_intervals_ns: Mapping[str, int],
+        *,
+        portfolio: Portfolio,
+        sessions: Sessions,
+        schedule: Schedule,
+        wrap: Callable[[Callback, str], Callback] | None = None,
+    ) -> None:
+        self._portfolio, self._sessions, self._schedule = portfolio, sessions, schedule
+        self._intervals_ns = dict(bar_intervals_ns)
+        self._strategies = list(strategies)
+        self._callbacks: dict[tuple[str, str], Callback] = {}
+        self.tell: Callable[[Sequence[Callback], Any], None] = _unwired
+        for strategy in strategies:
+            for name in CALLBACKS:
+                if getattr(type(strategy), name) is not getattr(Strategy, name):
+                    callback = getattr(strategy, name)
+                    self._callbacks[strategy.name, name] = wrap(callback, strategy.name) if wrap else callback
+        self._subscribe()
+
+    def callback(self, strategy: str, name: str) -> Callback | None:
+        """Return a strategy's own callback, None when it has not overridden it or was stopped."""
+        return self._callbacks.get((strategy, name))
+
+    def owner(self, callback: Callback) -> str:
+        """Return the name of the strategy that a callback belongs to."""
+        return next(strategy for (strategy, _), known in self._callbacks.items() if known == callback)
+
+    def hearing(self, name: str, symbols: Sequence[str] = ()) -> list[Callback]:
+        """Return the callbacks of the strategies subscribed to any of `symbols`, or of all when there are none."""
+        return [
+            found
+            for strategy in self._strategies
+            if (found := self._callbacks.get((strategy.name, name)))
+            and (not symbols or not {*symbols}.isdisjoint(strategy.symbols))
+        ]
+
+    def route(self, market: Market, interval_ns: int) -> None:
+        """Point a market's bars of this length at those who asked for them, through builders of longer ones."""
+        if interval_ns not in market.routes:
+            market.routes[interval_ns] = tuple(self._bar_route(market, interval_ns))
+        market.bar_interval_ns, market.on_bar = interval_ns, market.routes[interval_ns]
+
+    def drop(self, strategy: str) -> None:
+        """Call nothing of a strategy any more."""
+        self._strategies = [other for other in self._strategies if other.name != strategy]
+        self._callbacks = {key: value for key, value in self._callbacks.items() if key[0] != strategy}
+        self._subscribe()
+
+    def rename(self, symbol: str, new_symbol: str) -> None:
+        """Let those who follow a symbol follow it under its new name too."""
+        for strategy in self._strategies:
+            if symbol in strategy.symbols and new_symbol not in strategy.symbols:
+                vars(strategy)["symbols"] = (*strategy.symbols, new_symbol)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        for market in self._portfolio.markets.values():
+            market.routes, market.bar_interval_ns = {}, 0
+            market.on_bar = market.on_quote = market.on_trade = ()
+        for strategy in self._strategies:
+            for symbol in strategy.symbols:
+                market = self._portfolio.market(symbol)
+                market.on_quote += self._own(strategy, "on_quote")
+                market.on_trade += self._own(strategy, "on_trade")
+
+    def _own(self, strategy: Strategy, name: str) -> tuple[Callback, ...]:
+        found = self._callbacks.get((strategy.name, name))
+        return (found,) if found else ()
+
+    def _bar_route(self, market: Market, interval_ns: int) -> list[Callable[[Bar], None]]:
+        built: dict[int, list[Callable[[Bar], None]]] = {}
+        route: list[Callable[[Bar], None]] = []
+        for strategy in self._strategies:
+            callback = self._callbacks.get((strategy.name, "on_bar"))
+            if callback is None or market.symbol not in strategy.symbols:
+                continue
+            wanted, comes = self._intervals_ns[strategy.name], kind_ns(interval_ns)
+            if wanted in (0, comes):
+                route.append(callback)
+            elif wanted > comes and wanted % interval_ns == 0:
+                built.setdefault(wanted, []).append(callback)
+            else:
+                raise ConfigError(
+                    f"strategy '{strategy.name}' asks for bars of {wanted / 6e10:g} min, and {market.symbol} comes in bars"
+                    f" of {interval_ns / 6e10:g} min, which cannot be put together to that"
+                )
+        for wanted, callbacks in built.items():
+            route.append(BarBuilder(wanted, self._sessions, self._schedule, partial(self.tell, tuple(callbacks))))
+        return route
+
+
+def _unwired(callbacks: Sequence[Callback], event: Any) -> None:
+    raise InvariantError("the corridor has not taken over the wiring")
