@@ -94,6 +94,11 @@ def configure(
     logging.root.setLevel(level.upper())
 
 
+def is_configured() -> bool:
+    """Tell whether records go to outputs of ours."""
+    return any(handler.name == __name__ for handler in logging.root.handlers)
+
+
 def close() -> None:
     """Flush and let go of what `configure` opened."""
     for handler in [handler for handler in logging.root.handlers if handler.name == __name__]:

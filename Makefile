@@ -1,0 +1,45 @@
+# `make` lists what there is. Needs make and Python 3.11, 3.12 or 3.13; everything else goes into .venv.
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+CONFIG ?= config/demo.toml
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lint bench docs clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(INSTALLED)  ## trade the demonstration: a small made-up day, no data and no key (CONFIG=... for another run)
+	$(BIN)/onetape run $(CONFIG)
+
+test: lint  ## lint, types, import laws and the test suite
+	$(BIN)/python -m pytest -q
+
+test-long: $(INSTALLED)  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m long
+
+lint: $(INSTALLED)  ## style, format, types and import laws
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## the measured table
+	$(BIN)/onetape bench
+
+docs: $(INSTALLED)  ## write the generated pages anew
+	$(BIN)/onetape config-reference > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
+
+clean:  ## remove caches and builds; .venv and the journals of runs stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 with venv is needed; make PYTHON=/path/to/python" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,26 @@
+"""`onetape run CONFIG`: the daemon."""
+
+from typing import Annotated
+
+import typer
+
+from engine.commands.options import ConfigPath, Overrides
+
+Check = Annotated[bool, typer.Option("--check", help="Validate everything, print the resolved plan and stop.")]
+Live = Annotated[bool, typer.Option("--live", help="Second key to real money: needed when the file says mode = live.")]
+
+
+def command(path: ConfigPath, overrides: Overrides = None, check: Check = False, live: Live = False) -> None:
+    """Trade a configuration as a daemon: a recorded tape, paper or live."""
+    from engine import config, daemon
+    from engine.errors import ConfigError
+
+    run = config.load(path, overrides or ())
+    if live and run.mode != "live":
+        raise ConfigError(f"{path}: --live was given, but mode is {run.mode!r}")
+    if check:
+        typer.echo(daemon.check(run))
+        return
+    if run.mode == "live" and not live:
+        raise ConfigError(f"{path}: mode is 'live' and trades real money; say so a second time with --live")
+    raise typer.Exit(daemon.run(run))

@@ -1,0 +1,15 @@
+"""`onetape verify JOURNAL`: the proof that a recorded run can be had again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Journal = Annotated[Path, typer.Argument(metavar="JOURNAL", help="The journal of a run.", show_default=False)]
+
+
+def command(path: Journal) -> None:
+    """Replay a recorded run and name the first record that differs."""
+    from engine import daemon
+
+    raise typer.Exit(daemon.verify(path))

@@ -1,0 +1,11 @@
+"""The daemon: `python run_live.py CONFIG [--check] [--live] [--set KEY=VALUE]` is `onetape run` with the same arguments.
+
+It reads one configuration, builds the run, trades it to its end and exits with the code that says how it ended.
+"""
+
+import sys
+
+from engine.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))
