@@ -9,16 +9,13 @@ import errno
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from engine import logs, plugins
 from engine.errors import InvariantError, PluginError, TradingError, suggestion
-
-if TYPE_CHECKING:
-    from typer import Context
 
 INTERRUPTED, BUG, DISK = 130, InvariantError.exit_code, 74
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -31,10 +28,10 @@ EPILOG = (
 class Commands(TyperGroup):
     """Subcommands found by their entry points. One that does not import says so when it is called, not before."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(plugins.available(plugins.COMMAND.group))
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.list_commands(ctx):
             return None
         try:
@@ -49,7 +46,7 @@ class Commands(TyperGroup):
         command.name = cmd_name
         return command
 
-    def resolve_command(self, ctx: Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         names = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in names:
             ctx.fail(f"no command {args[0]!r}{suggestion(args[0], names)}")

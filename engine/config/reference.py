@@ -110,7 +110,8 @@ def _type(annotation: Any) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    found = [f"{signs[name]} {value}" for name in signs for part in field.metadata if (value := getattr(part, name, None)) is not None]
+    limits = ((sign, getattr(part, name, None)) for name, sign in signs.items() for part in field.metadata)
+    found = [f"{sign} {value}" for sign, value in limits if value is not None]
     return f", {', '.join(found)}" if found else ""
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
-from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from engine.bars import interval_ns
+from engine.errors import ConfigError
 from engine.risk.limits import RiskLimits
-
-_INTERVAL = re.compile(r"([1-9]\d*)(s|min|h|d)")
-_UNIT_NS = {"s": SECOND_NS, "min": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS}
 
 
 class Table(BaseModel):
@@ -60,7 +57,7 @@ class StrategyConfig(Table):
     )
     bar: str | None = Field(
         None, examples=["5min"],
-        description="Its bars: `30s`, `1min`, `1h`, `1d` (a UTC day) or `session`; unset, as the feed has them.",
+        description="Its bars: `30s`, `1min`, `1h`, or `1d` for a session; unset, as the feed has them.",
     )  # fmt: skip
     params: dict[str, Any] = Field(default_factory=dict, description="Values of the strategy's own parameters.")
 
@@ -82,15 +79,12 @@ class StrategyConfig(Table):
     @field_validator("bar")
     @classmethod
     def _known_interval(cls, value: str | None) -> str | None:
-        if value not in (None, "session") and not _INTERVAL.fullmatch(str(value)):
-            raise ValueError(f"{value!r} is no interval; write 30s, 1min, 5min, 1h, 1d or session")
+        if value is not None:
+            try:
+                interval_ns(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return value
-
-    @property
-    def interval_ns(self) -> int | None:
-        """The bar's length; None for bars as they come and for whole sessions."""
-        match = _INTERVAL.fullmatch(self.bar or "")
-        return int(match[1]) * _UNIT_NS[match[2]] if match else None
 
 
 class JournalConfig(Table):
@@ -128,6 +122,16 @@ class RunConfig(Table):
         default_factory=lambda data: Path("runs") / data.get("name", ""),
         description="Folder of the journal, report and log; by default `runs/` and the run's name.",
     )
+    handler_budget_ms: float = Field(
+        50.0, gt=0, allow_inf_nan=False,
+        description="How long a strategy's callback may take in the daemon before it is reported, in milliseconds.",
+    )  # fmt: skip
+    warm_up_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long, from the tape's first event, windows fill while trading is disabled, in seconds.",
+    )
     feed: FeedConfig
     broker: BrokerConfig
     strategies: tuple[StrategyConfig, ...] = Field(min_length=1, description="The strategies, in order of precedence.")
@@ -154,11 +158,12 @@ class RunConfig(Table):
     def resolved_json(self) -> str:
         """Return what decides the run's decisions as canonical JSON, for the head of the journal.
 
-        Left out are `out_dir`, `log` and `feed.speed`: where it is written, told and how fast it is shown. A secret is
-        never in it, because a configuration may not hold one. `from_dict` of it is the same run again.
+        Left out is where the run is written, how it is kept, told and paced, and where its tape lies: what the tape
+        is, its hash says. No secret is in it, because a configuration may not hold one.
         """
         tree = self.resolved()
-        del tree["out_dir"], tree["log"], tree["feed"]["speed"]
+        del tree["out_dir"], tree["log"], tree["journal"], tree["handler_budget_ms"], tree["feed"]["speed"]
+        tree["feed"].pop("paths", None)  # where a tape lies; what it is, its hash says
         return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def describe(self) -> str:
