@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 def command(path: ConfigPath, overrides: Overrides = None) -> None:
     """Replay a configuration at full speed; write report.html, summary.json, trades.csv and the journal."""
-    from rich.console import Console
-
-    from engine import config, daemon
+    from engine import config
 
     run = config.load(path, overrides or ())
-    with progress_bar() as progress:
-        result = daemon.backtest(run, progress)
+    from rich.console import Console
+
+    from engine import daemon  # a file that is wrong is told before anything else is imported
     from engine.report import summary
 
+    with progress_bar() as progress:
+        result = daemon.backtest(run, progress)
     report = result.save(run.out_dir)
     Console().print(summary.table(result))
     typer.echo(f"report: {report}")

@@ -12,15 +12,17 @@ Live = Annotated[bool, typer.Option("--live", help="Second key to real money: ne
 
 def command(path: ConfigPath, overrides: Overrides = None, check: Check = False, live: Live = False) -> None:
     """Trade a configuration as a daemon: a recorded tape, paper or live."""
-    from engine import config, daemon
+    from engine import config
     from engine.errors import ConfigError
 
     run = config.load(path, overrides or ())
     if live and run.mode != "live":
         raise ConfigError(f"{path}: --live was given, but mode is {run.mode!r}")
+    if run.mode == "live" and not live and not check:
+        raise ConfigError(f"{path}: mode is 'live' and trades real money; say so a second time with --live")
+    from engine import daemon  # a file that is wrong is told before anything else is imported
+
     if check:
         typer.echo(daemon.check(run))
         return
-    if run.mode == "live" and not live:
-        raise ConfigError(f"{path}: mode is 'live' and trades real money; say so a second time with --live")
     raise typer.Exit(daemon.run(run))

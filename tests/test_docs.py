@@ -1,0 +1,82 @@
+"""README and docs do what they say: their Python runs, their configurations load, their commands succeed.
+
+A ```python block runs in a fresh namespace; a ```toml block that begins with `mode =` loads as a run; in a ```console
+block that begins with `$ onetape`, every `$ ` line runs. All of it in a folder with a copy of `config/`. A block that
+is only to be looked at is marked `text`.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]+\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def _blocks(language: str, begins: str = "") -> list[object]:
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for match in FENCE.finditer(text):
+            if match[1] == language and match[2].startswith(begins):
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(pytest.param(match[2], id=f"{page.name}:{line}"))
+    return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as a reader has it after cloning, and the current one."""
+    for name in ("config", "strategies"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", _blocks("python"))
+def test_a_python_block_runs(block: str, desk: Path) -> None:
+    """Each block is whole: it runs by itself."""
+    exec(compile(block, "block", "exec"), {"__name__": "block"})
+
+
+@pytest.mark.parametrize("block", _blocks("toml", "mode ="))
+def test_a_configuration_in_the_docs_loads(block: str, desk: Path) -> None:
+    """What looks like a run is one, up to the tapes it names."""
+    from engine import config
+
+    path = desk / "run.toml"
+    path.write_text(block)
+    config.load(path)
+
+
+@pytest.mark.parametrize("block", _blocks("console", "$ onetape"))
+def test_a_command_in_the_docs_succeeds(block: str, desk: Path) -> None:
+    """A reader who types it gets what the page promises, and exit code 0."""
+    for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        if words[0] == "onetape":
+            words = [sys.executable, "-m", "engine.cli", *words[1:]]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=desk)
+        assert done.returncode == 0, f"$ {line}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_between_pages_leads_somewhere(page: Path) -> None:
+    """No page points at a file that is not there."""
+    targets = LINK.findall(page.read_text("utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.toml")), ids=lambda path: path.name)
+def test_a_shipped_configuration_loads(path: Path) -> None:
+    """Every file in `config/` is a complete run of this version."""
+    from engine import config
+
+    assert config.load(path).describe()
