@@ -107,7 +107,7 @@ class RunConfig(Table):
     """One complete run."""
 
     mode: Literal["replay", "paper", "live"] = Field(
-        description="`replay`: recorded tape, simulated venue. `paper`: live tape, no money. `live`: real money.",
+        description="`replay`: a backtest. `paper`: the daemon without money. `live`: real money; needs `--live` as well.",
         examples=["replay"],
     )
     name: str = Field(
