@@ -109,7 +109,7 @@ def _from_name(name: str, use: str) -> ModuleType:
             hint = "install its package, or name the file: path/to/file.py:Class"
             raise PluginError(f"{use!r}: there is no module {error.name!r}; {hint}") from None
         raise _does_not_import(use, error) from error
-    except Exception as error:  # whatever the author's module raises, the user needs it told in one line
+    except (Exception, SystemExit) as error:  # whatever the author's module raises has to be told in one line
         raise _does_not_import(use, error) from error
 
 
@@ -128,13 +128,13 @@ def _from_file(path: Path, use: str) -> ModuleType:
     sys.modules[name] = module  # before it runs: annotations of classes are resolved through sys.modules
     try:
         exec(compile(source, str(path.absolute()), "exec"), module.__dict__)
-    except Exception as error:  # whatever the author's module raises, the user needs it told in one line
+    except (Exception, SystemExit) as error:  # whatever the author's module raises has to be told in one line
         del sys.modules[name]
         raise _does_not_import(use, error) from error
     return module
 
 
-def _does_not_import(use: str, error: Exception) -> PluginError:
+def _does_not_import(use: str, error: BaseException) -> PluginError:
     """Say the first line of the error and the last line of the author's code that led to it."""
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}:{error.lineno}"

@@ -214,6 +214,16 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
     assert _found([name for name in FILES if name not in ("LICENSE", "tests/test_house.py")], pattern) == []
 
 
+def test_every_dependency_is_pinned_for_the_workshop() -> None:
+    """`make` installs what was tested: one exact version for each dependency, and none of CUDA."""
+    project = tomllib.loads(TEXT["pyproject.toml"])["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[<>=; ]", line)[0].lower().replace("_", "-") for line in wanted}
+    pins = [line for line in TEXT["constraints.txt"].splitlines() if line and not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line) or "nvidia" in line] == []
+    assert names - {line.split("==")[0].lower().replace("_", "-") for line in pins} == set()
+
+
 # --- the promise clause ----------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -99,15 +100,17 @@ def _complete_params(table: dict[str, Any], place: KeyPath, folder: Path, proble
     params = table.get("params", {})
     if plugin is None or not isinstance(params, dict):
         return
+    try:
+        configure(plugin, {})
+        table["params"] = json.loads(json.dumps(parameters(plugin), default=_as_json)) | params
+    except Exception as error:  # the author's class may raise anything when one is made of it
+        problems.add((*place, "use"), f"{plugin.__name__} cannot be configured: {error}")
+        return
     for name, value in params.items():
         try:
             configure(plugin, {name: value})
         except ConfigError as error:
             problems.add((*place, "params", name), str(error))
-    try:
-        table["params"] = json.loads(json.dumps(parameters(plugin), default=_as_json)) | params
-    except (ConfigError, TypeError) as error:
-        problems.add((*place, "use"), f"a parameter of {plugin.__name__} cannot be configured: {error}")
 
 
 def _loaded(kind: plugins.Kind, table: dict[str, Any], place: KeyPath, folder: Path, problems: Problems) -> Any:
@@ -115,10 +118,9 @@ def _loaded(kind: plugins.Kind, table: dict[str, Any], place: KeyPath, folder: P
     use = table.get("use")
     if not isinstance(use, str):
         return None  # the model tells what a missing or mistyped `use` is
-    base = Path.cwd() if (*place, "use") in problems.overridden else folder
     file, colon, name = use.rpartition(":")
     if colon and file.endswith(".py"):
-        table["use"] = use = f"{base / Path(file).expanduser()}:{name}"
+        table["use"] = use = f"{_absolute(Path(file), (*place, 'use'), folder, problems.overridden)}:{name}"
     try:
         return plugins.load(kind, use)
     except PluginError as error:
@@ -171,10 +173,8 @@ def _refuse_secrets(node: Any, path: KeyPath, problems: Problems) -> None:
 
 def _anchored(value: Any, path: KeyPath, folder: Path, overridden: Mapping[KeyPath, str]) -> Any:
     """Return `value` with every relative path in it made absolute, and itself when there is none."""
-    if path in overridden:
-        folder = Path.cwd()
     if isinstance(value, Path):
-        return Path(folder / value.expanduser()).absolute()
+        return _absolute(value, path, folder, overridden)
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         moved = {
@@ -186,6 +186,11 @@ def _anchored(value: Any, path: KeyPath, folder: Path, overridden: Mapping[KeyPa
     if isinstance(value, tuple) and any(isinstance(part, Path | BaseModel) for part in value):
         return tuple(_anchored(part, (*path, index), folder, overridden) for index, part in enumerate(value))
     return value
+
+
+def _absolute(value: Path, path: KeyPath, folder: Path, overridden: Mapping[KeyPath, str]) -> Path:
+    from_command_line = any(path[:length] in overridden for length in range(1, len(path) + 1))
+    return Path(os.path.normpath((Path.cwd() if from_command_line else folder) / value.expanduser()))
 
 
 def _as_json(value: object) -> object:

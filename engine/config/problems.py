@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import typing
@@ -90,12 +91,11 @@ class Problems:
         homes = [section for section, names in self._known.items() if wrong in names]
         if homes:
             return f"; it belongs in [{homes[0]}]" if homes[0] else "; it belongs at the top, above every [table]"
+        if near := suggestion(wrong, self._known.get(here, ())):
+            return near
         elsewhere = {name: section for section, names in self._known.items() for name in names}
-        near = suggestion(wrong, self._known.get(here, ())) or suggestion(wrong, elsewhere)
-        for name, section in elsewhere.items():
-            if f"'{name}'" in near and name not in self._known.get(here, ()):
-                return near.replace(f"'{name}'", f"'{section}.{name}'" if section else f"'{name}'")
-        return near
+        names = difflib.get_close_matches(wrong, sorted(elsewhere), n=1)
+        return f"; did you mean '{_dotted(filter(None, (elsewhere[names[0]], names[0])))}'?" if names else ""
 
 
 def _forced(tree: Mapping[str, Any], parsed: BaseModel) -> Iterator[tuple[KeyPath, str]]:
@@ -106,8 +106,16 @@ def _forced(tree: Mapping[str, Any], parsed: BaseModel) -> Iterator[tuple[KeyPat
         elif isinstance(given, bool) != isinstance(value, bool):
             wanted = "true or false" if isinstance(value, bool) else "a number"
             yield (key,), f"should be {wanted}, not {json.dumps(given)}"
-        elif isinstance(given, str) and isinstance(value, int | float):
+        elif isinstance(given, str) and isinstance(value, int | float) and _is_number(given):
             yield (key,), f"should be a number, not {json.dumps(given)}; leave out the quotes"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def nested(field: FieldInfo) -> type[BaseModel] | None:

@@ -107,7 +107,7 @@ class RunConfig(Table):
     """One complete run."""
 
     mode: Literal["replay", "paper", "live"] = Field(
-        description="`replay`: a backtest. `paper`: the daemon without money. `live`: real money; needs `--live` as well.",
+        description="`replay`: a backtest. `paper`: the daemon without money. `live`: real money, with `--live` too.",
         examples=["replay"],
     )
     name: str = Field(

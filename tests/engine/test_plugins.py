@@ -85,6 +85,7 @@ def test_a_missing_module_is_named() -> None:
         ("def broken(:\n    pass\n", r"SyntaxError: .*\(.*mine.py:1\)"),
         ("\nimport not_installed_at_all\n", r"ModuleNotFoundError: .*'not_installed_at_all' \(.*mine.py:2\)"),
         ("raise ValueError('first line\\nsecond line')\n", r"ValueError: first line \(.*mine.py:1\)$"),
+        ("raise SystemExit(0)\n", r"SystemExit: 0 \(.*mine.py:1\)$"),
         ("raise ValueError\n", r"ValueError:  \(.*mine.py:1\)$"),
     ],
 )

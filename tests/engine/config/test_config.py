@@ -36,6 +36,10 @@ class Cross(Strategy):
     weight: float = 0.5
     def on_bar(self, bar): ...
 
+class Angry(Strategy):
+    def __init__(self):
+        raise RuntimeError("not today")
+
 class Odd(Strategy):
     thing: object = object()
 """
@@ -118,6 +122,8 @@ def test_a_path_given_on_the_command_line_starts_at_the_current_folder(
     assert run.out_dir == tmp_path / "elsewhere" / "here"
     assert run.feed.settings is not None
     assert run.feed.settings.model_dump()["paths"] == (tmp_path / "elsewhere" / "near",)
+    whole = config.load(write(RUN), ['feed={use = "../plugins.py:Feed", paths = ["near"]}'])
+    assert whole.feed == run.feed
 
 
 def test_parameters_that_are_not_given_are_written_out(write: Write) -> None:
@@ -231,7 +237,8 @@ def test_a_bad_override_is_told_as_it_was_typed(write: Write) -> None:
         ("plugins.py:Cross", "sma_crss", "run.toml:14: strategies.0.use: no Strategy is called 'sma_crss'"),
         ("py:Cross", "py:Cros", "run.toml:14: strategies.0.use: "),
         ("py:Cross", "py:Feed", "plugins.py is not a Strategy; derive it from engine.Strategy"),
-        ("py:Cross", "py:Odd", "line 14: strategies.0.use: a parameter of Odd cannot be configured"),
+        ("py:Cross", "py:Odd", "14: strategies.0.use: Odd cannot be configured: <object"),
+        ("py:Cross", "py:Angry", "14: strategies.0.use: Angry cannot be configured: not today"),
         ("fast = 5", "fats = 5", "run.toml:17: strategies.0.params.fats: Cross has no parameter 'fats'; did you mean"),
         ("fast = 5", 'fast = "x"', "run.toml:17: strategies.0.params.fast: Cross.fast is 'x'; it must be int"),
         ('name = "cross"', 'name = "Cross it"', "run.toml:13: strategies.0.name: should match pattern"),
