@@ -1,0 +1,137 @@
+"""The numbers that the page draws, small enough to open at once.
+
+Times go out as milliseconds of the exchange's own wall clock, because the page shows no other.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from math import floor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from engine.report import metrics
+
+if TYPE_CHECKING:
+    from engine.report.result import Result
+
+POINTS_MAX = 4_000
+SYMBOLS_MAX = 30
+MARKERS_MAX = 1_000
+HALF_DAY_MS = 12 * 3_600_000
+DAY_MS = 2 * HALF_DAY_MS
+
+Plain = dict[str, Any]
+
+
+def data(result: Result) -> Plain:
+    """Return everything that `page.html` draws, as plain lists."""
+    frame = result.equity
+    picked = _picked(result)
+    shown = frame.iloc[picked]
+    times = _clock_ms(shown.index)
+    moving = _clock_ms(frame.index[frame["moved"].to_numpy()])
+    intraday = len(moving) > 2 and float(np.median(np.diff(moving))) < HALF_DAY_MS
+    scale = shown["equity_usd"].where(shown["equity_usd"] > 0)
+    return {
+        "times": times.tolist(),
+        "intraday": intraday,
+        "breaks": _breaks(moving) if intraday and result.run.calendar != "24/7" else [],
+        "equity": _list(shown["equity_usd"], 2),
+        "benchmark": _list(shown["benchmark_usd"], 2),
+        "drawdown": _list(shown["drawdown"], 6),
+        "gross": _list(shown["gross_usd"] / scale, 5),
+        "net": _list(shown["net_usd"] / scale, 5),
+        "days": {"dates": list(result.daily_returns.index), "returns": _list(result.daily_returns, 6)},
+        "strategies": [[escape(str(name)), _list(pnl.iloc[picked], 2)] for name, pnl in result.strategy_pnl.items()],
+        "prices": [_price_chart(result, symbol, picked) for symbol in drawn(result)],
+        "costs": _costs(result),
+        "trips": _list(result.trades["return_pct"], 4),
+    }
+
+
+def encode(found: Plain) -> str:
+    """Return JSON that may stand inside a script element: NaN is null, and nothing in it closes the element."""
+    return msgspec.json.encode(found).decode().replace("<", "\\u003c")
+
+
+def drawn(result: Result) -> list[str]:
+    """Return the symbols to draw, the most traded first."""
+    traded = result.fills.groupby("symbol")["notional_usd"].sum().sort_values(ascending=False, kind="stable")
+    return [str(symbol) for symbol in traded.index if symbol in result.marks][:SYMBOLS_MAX]
+
+
+def _picked(result: Result) -> Any:
+    """Return the rows to draw: those in which something moved, thinned out, with the deepest drawdown kept."""
+    moved = result.equity["moved"].to_numpy()
+    kept = moved.copy()
+    kept[:-1] |= moved[1:]  # the row before a move keeps what was flat flat
+    if len(kept):
+        kept[[0, -1]] = True
+    rows = np.flatnonzero(kept)
+    if len(rows) > POINTS_MAX:
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, POINTS_MAX).astype(int))]
+        deepest = metrics.deepest(result.equity["equity_usd"])
+        if deepest:
+            places = result.equity.index.get_indexer_for(pd.Index([deepest.peak, deepest.trough]))
+            rows = np.union1d(rows, places)
+    return rows
+
+
+def _price_chart(result: Result, symbol: str, picked: Any) -> Plain:
+    splits = [split for split in result.splits if split.symbol == symbol]
+    marks = result.marks[symbol].copy()
+    fills = result.fills[result.fills["symbol"] == symbol]
+    prices = fills["price"].copy()
+    for split in splits:
+        marks.iloc[: split.row] /= split.ratio
+        prices[fills["time"] < split.time] /= split.ratio
+    note = f"{len(fills):,} executions."
+    if len(fills) > MARKERS_MAX:
+        largest = fills["notional_usd"].nlargest(MARKERS_MAX).index
+        fills = fills.loc[largest.sort_values()]
+        note = f"The {MARKERS_MAX:,} largest of {note}"
+    if splits:
+        note += " Prices before a split are divided by its ratio."
+    sides = {}
+    for name, side in (("buys", "buy"), ("sells", "sell")):
+        found = fills[fills["side"] == side]
+        sides[name] = {
+            "times": _clock_ms(pd.DatetimeIndex(found["time"])).tolist(),
+            "prices": _list(prices[found.index], 8),
+            "notes": [f"{qty:g} ({escape(by)})" for qty, by in zip(found["qty"], found["strategy"], strict=True)],
+        }
+    return {"marks": _list(marks.iloc[picked], 8), "note": note, **sides}
+
+
+def _costs(result: Result) -> Plain:
+    fills = result.fills
+    fees, slippage = fills["fee_usd"].cumsum(), fills["slippage_usd"].fillna(0.0).cumsum()
+    rows = np.unique(np.linspace(0, max(len(fills) - 1, 0), min(len(fills), POINTS_MAX)).astype(int))
+    times = _clock_ms(pd.DatetimeIndex(fills["time"]))
+    return {"times": times[rows].tolist(), "fees": _list(fees.iloc[rows], 4), "slippage": _list(slippage.iloc[rows], 4)}
+
+
+def _breaks(moving: Any) -> list[Plain]:
+    """Cut the hours, weekends and holidays in which nothing moved out of the time axis."""
+    days, clock = np.unique(moving // DAY_MS), moving % DAY_MS
+    first, last = float(clock.min()) / 3_600_000, float(clock.max()) / 3_600_000
+    cuts: list[Plain] = []
+    if last - first < 22:
+        cuts.append({"pattern": "hour", "bounds": [min(last + 0.02, 24), floor(first * 4) / 4]})
+    if not any((int(day) + 3) % 7 >= 5 for day in days):
+        cuts.append({"bounds": ["sat", "mon"]})
+    empty = [day for day in range(int(days[0]), int(days[-1])) if day not in days and (day + 3) % 7 < 5]
+    return cuts + ([{"values": [day * DAY_MS for day in empty]}] if empty else [])
+
+
+def _clock_ms(index: pd.Index[Any]) -> Any:
+    return pd.DatetimeIndex(index).tz_localize(None).as_unit("ms").asi8
+
+
+def _list(values: pd.Series, digits: int) -> list[float]:
+    found: list[float] = np.round(values.to_numpy(dtype="float64"), digits).tolist()
+    return found

@@ -1,0 +1,89 @@
+"""Which run it was: what the first and the last record of a journal say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from engine.clock import Sessions, to_datetime
+from engine.errors import ConfigError
+from engine.report.fold import Fold
+
+ROUND_THE_CLOCK = "24/7"
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The header of a report.
+
+    Attributes:
+        config: the resolved configuration; empty where the journal holds none that reads as JSON.
+        events: how many the run took in; None when its end is not recorded.
+        warnings: what a reader must know before believing a figure.
+    """
+
+    name: str
+    run_id: str
+    mode: str
+    calendar: str
+    zone: str
+    seed: int | None
+    synthetic: bool
+    engine_version: str
+    tape_sha256: str
+    account: str
+    events: int | None
+    config: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def describe(fold: Fold) -> tuple[Run, Sessions]:
+    """Return the header and the calendar of a folded journal."""
+    started, warnings = fold.started, list(fold.warnings)
+    config: dict[str, Any] = {}
+    if started is None:
+        warnings.append("The journal has no first record: which run, tape and configuration it was is not known.")
+    else:
+        config = _config(started.config)
+        if not config:
+            warnings.append("The journal's configuration does not read as JSON and is left out.")
+    if fold.ended is None:
+        last = f"{to_datetime(fold.last_ns):%Y-%m-%d %H:%M:%S} UTC"
+        warnings.append(f"No end is recorded: the run was stopped or killed, or still goes on. Last record: {last}.")
+    if fold.foreign_fills:
+        warnings.append(f"{fold.foreign_fills} executions belong to orders of another program and are left out.")
+    sessions = _sessions(str(config.get("calendar", ROUND_THE_CLOCK)), warnings)
+    seed, feed = config.get("seed"), config.get("feed")
+    run = Run(
+        name=str(config.get("name") or (started.run_id if started else "unnamed run")),
+        run_id=started.run_id if started else "",
+        mode=str(config.get("mode", "")),
+        calendar=sessions.calendar,
+        zone=sessions.zone,
+        seed=seed if isinstance(seed, int) else None,
+        synthetic=isinstance(feed, dict) and feed.get("use") == "synthetic",
+        engine_version=started.engine_version if started else "",
+        tape_sha256=started.tape_sha256 if started else "",
+        account=started.account if started else "",
+        events=fold.ended.events if fold.ended else None,
+        config=config,
+        warnings=tuple(warnings),
+    )
+    return run, sessions
+
+
+def _config(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sessions(calendar: str, warnings: list[str]) -> Sessions:
+    try:
+        return Sessions(calendar)
+    except ConfigError as error:
+        warnings.append(f"{error}; days and times are UTC.")
+        return Sessions(ROUND_THE_CLOCK)

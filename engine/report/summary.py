@@ -1,0 +1,248 @@
+"""The figures of a run: one flat dictionary, its rows for a reader, and a table for the terminal.
+
+A figure that cannot be had is None, and `unavailable` says why; NaN and infinity never leave this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from engine.events import DAY_NS
+from engine.report import metrics
+
+if TYPE_CHECKING:
+    from engine.report.result import Result
+
+Value = float | int | str | bool | None
+
+# Section, then (key of the summary, words, format).
+ROWS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "Return": (
+        ("equity_start_usd", "Equity at the start", "usd"),
+        ("equity_end_usd", "Equity at the end", "usd"),
+        ("pnl_usd", "Profit", "+usd"),
+        ("total_return_pct", "Total return", "+pct"),
+        ("benchmark_return_pct", "Buy and hold", "+pct"),
+        ("annual_return_pct", "Annual return", "+pct"),
+    ),
+    "Risk": (
+        ("volatility_annual_pct", "Volatility, annual", "pct"),
+        ("sharpe_ratio", "Sharpe ratio", "ratio"),
+        ("sortino_ratio", "Sortino ratio", "ratio"),
+        ("calmar_ratio", "Calmar ratio", "ratio"),
+        ("drawdown_max_pct", "Maximum drawdown", "pct"),
+        ("drawdown_max_days", "Drawdown length", "days"),
+        ("exposure_time_pct", "Time in the market", "pct"),
+        ("exposure_gross_mean_pct", "Gross exposure, mean", "pct"),
+    ),
+    "Trading": (
+        ("trades", "Round trips", "count"),
+        ("hit_rate_pct", "Hit rate", "pct"),
+        ("profit_factor", "Profit factor", "ratio"),
+        ("trade_mean_usd", "Mean round trip", "+usd"),
+        ("holding_mean_s", "Mean time held", "time"),
+        ("orders", "Orders", "count"),
+        ("fills", "Fills", "count"),
+        ("denials", "Orders denied", "count"),
+        ("strategies_halted", "Strategies halted", "count"),
+    ),
+    "Cost": (
+        ("traded_usd", "Value traded", "usd"),
+        ("turnover_ratio", "Turnover of equity", "times"),
+        ("fees_usd", "Fees", "usd"),
+        ("slippage_usd", "Slippage", "usd"),
+        ("cost_bps", "Fees and slippage", "bps"),
+        ("actions_usd", "Dividends, cash in lieu", "+usd"),
+    ),
+}
+
+FORMATS = {
+    "usd": "${:,.2f}", "pct": "{:,.2f} %", "ratio": "{:,.2f}", "times": "{:,.2f} x", "bps": "{:,.2f} bps",
+    "days": "{:,.1f} days", "count": "{:,.0f}",
+}  # fmt: skip
+
+
+def measure(result: Result, days: metrics.Daily) -> tuple[dict[str, Value], dict[str, str]]:
+    """Return the figures, and for those that are None the reason."""
+    frame, trades, fills = result.equity, result.trades, result.fills
+    equity = frame["equity_usd"]
+    total = metrics.total_return(equity)
+    annual = metrics.annual_return(total, days.years)
+    deepest = metrics.deepest(equity)
+    sharpe = metrics.sharpe_ratio(days.returns, days.per_year)
+    in_market, gross_mean = metrics.exposure(frame["gross_usd"][frame["moved"]], equity[frame["moved"]])
+    traded_usd, fees_usd = float(fills["notional_usd"].sum()), float(fills["fee_usd"].sum())
+    slippage_usd = float(fills["slippage_usd"].sum())
+    actions_usd, pnl_usd = float(result.actions["gain_usd"].sum()), _change(equity)
+    realized_usd, open_usd = float(trades["pnl_usd"].sum()), float(result.open_lots["pnl_usd"].sum())
+    explained_usd = realized_usd + open_usd + actions_usd - float(result.strategy_pnl.iloc[:1].to_numpy().sum())
+    figures: dict[str, Value] = {
+        "equity_start_usd": _at(equity, 0),
+        "equity_end_usd": _at(equity, -1),
+        "pnl_usd": pnl_usd,
+        "realized_usd": realized_usd,
+        "unrealized_usd": open_usd,
+        "unexplained_usd": None if pnl_usd is None else pnl_usd - explained_usd,
+        "total_return_pct": _percent(total),
+        "benchmark_return_pct": _percent(metrics.total_return(frame["benchmark_usd"].dropna())),
+        "annual_return_pct": _percent(annual),
+        "volatility_annual_pct": _percent(metrics.volatility(days.returns, days.per_year)),
+        "sharpe_ratio": sharpe,
+        "sharpe_stderr_ratio": metrics.sharpe_stderr(sharpe, len(days.returns), days.per_year),
+        "sortino_ratio": metrics.sortino_ratio(days.returns, days.per_year),
+        "calmar_ratio": metrics.calmar_ratio(annual, deepest.depth) if deepest else None,
+        "drawdown_max_pct": _percent(deepest.depth if deepest else 0.0 if total is not None else None),
+        "drawdown_max_days": _length_days(deepest, frame.index) if deepest else 0.0 if total is not None else None,
+        "drawdown_recovered": deepest is None or deepest.recovered is not None,
+        "exposure_time_pct": _percent(in_market),
+        "exposure_gross_mean_pct": _percent(gross_mean),
+        "trades": len(trades),
+        "hit_rate_pct": _percent(metrics.hit_rate(trades["pnl_usd"])),
+        "profit_factor": metrics.profit_factor(trades["pnl_usd"]),
+        "trade_mean_usd": float(trades["pnl_usd"].mean()) if len(trades) else None,
+        "holding_mean_s": float(trades["holding_s"].mean()) if len(trades) else None,
+        "orders": len(result.orders),
+        "fills": len(fills),
+        "denials": len(result.denials),
+        "signals": len(result.signals),
+        "late_fills": int(result.orders["late_fill"].sum()),
+        "halts": int((result.states["state"] != "active").sum()),
+        "strategies_halted": int(result.strategy_halts["strategy"].nunique()),
+        "traded_usd": traded_usd,
+        "turnover_ratio": metrics.turnover(traded_usd, equity),
+        "fees_usd": fees_usd,
+        "slippage_usd": slippage_usd,
+        "cost_bps": metrics.basis_points(fees_usd + slippage_usd, traded_usd),
+        "actions_usd": actions_usd,
+        "snapshots": len(frame),
+        "sessions": len(days.equity),
+        "years": days.years,
+        "returns_per_year": days.per_year,
+    }
+    known = {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in figures.items()}
+    return known, _reasons(known, days)
+
+
+def _reasons(figures: dict[str, Value], days: metrics.Daily) -> dict[str, str]:
+    short = len(days.returns) < metrics.RETURNS_MIN
+    few = f"too short: {len(days.returns)} of {metrics.RETURNS_MIN} daily returns"
+    year = f"too short: {len(days.equity)} sessions, a year is needed"
+    why = {
+        "annual_return_pct": year, "calmar_ratio": year if days.years < metrics.YEARS_MIN else "no drawdown",
+        "volatility_annual_pct": few, "sharpe_ratio": few if short else "no variation",
+        "sortino_ratio": few if short else "no losing day", "benchmark_return_pct": "prices are missing",
+        "profit_factor": "no losing round trip" if figures["trades"] else "no round trips",
+        "hit_rate_pct": "no round trips", "trade_mean_usd": "no round trips", "holding_mean_s": "no round trips",
+        "cost_bps": "nothing traded",
+    }  # fmt: skip
+    return {key: why.get(key, "too few snapshots") for key, value in figures.items() if value is None}
+
+
+def rows(result: Result) -> Iterator[tuple[str, list[tuple[str, str, Value]]]]:
+    """Yield each section with its rows: words, text, and the value for whoever wants to color it."""
+    for section, entries in ROWS.items():
+        yield section, [(words, figure(result, key, style), result.summary[key]) for key, words, style in entries]
+
+
+def figure(result: Result, key: str, style: str) -> str:
+    """Return one figure as text, or why there is none."""
+    value = result.summary[key]
+    if value is None or isinstance(value, str):
+        return f"n/a ({result.unavailable[key]})" if value is None else value
+    text = number(value, style)
+    error = result.summary["sharpe_stderr_ratio"]
+    if key == "sharpe_ratio" and isinstance(error, float):
+        text += f" ± {error:.2f}"
+    if key == "drawdown_max_days" and not result.summary["drawdown_recovered"]:
+        text += ", not recovered"
+    return text
+
+
+def number(value: float, style: str) -> str:
+    """Write a number; a leading `+` in the style shows the sign of gains too, and what rounds to zero has none."""
+    text = _size(abs(value), style.lstrip("+"))
+    if not any(digit in text for digit in "123456789"):
+        return text
+    return ("-" if value < 0 else "+" if style.startswith("+") else "") + text
+
+
+def _size(size: float, style: str) -> str:
+    if style == "time":
+        return _duration(size)
+    if style == "qty":
+        return f"{size:,.9f}".rstrip("0").rstrip(".")
+    if style == "price":
+        return f"{size:.6g}" if size < 1 else f"{size:,.2f}" if round(size, 2) == size else f"{size:,.4f}"
+    return FORMATS[style].format(size)
+
+
+def table(result: Result) -> Table:
+    """Return the summary for a terminal."""
+    run = result.run
+    title = f"{run.name} · {run.mode} · {span(result)}"
+    grid = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", show_header=False, pad_edge=False)
+    grid.add_column("what", style="dim")
+    grid.add_column("value", justify="right")
+    for section, entries in rows(result):
+        grid.add_row(Text(section, style="bold not dim"), "")
+        for words, text, value in entries:
+            style = "dim" if value is None else {"-": "red", "+": "green"}.get(text[0], "")
+            grid.add_row(Text(f"  {words}"), Text(text, style=style))
+    notes = list(notices(result))
+    grid.caption = Text("\n".join(notes), style="yellow") if notes else None
+    grid.caption_justify = "left"
+    return grid
+
+
+def notices(result: Result) -> Iterator[str]:
+    """Yield what a reader must know before believing a figure."""
+    if result.run.synthetic:
+        yield "Synthetic data: a generated tape, not a market. Nothing here says how the strategy would have done."
+    yield from result.run.warnings
+    sessions, gap_usd = result.summary["sessions"], result.summary["unexplained_usd"]
+    if result.summary["sharpe_ratio"] is not None and isinstance(sessions, int) and sessions < 63:
+        yield f"Annualized from {sessions} sessions only: volatility and ratios are wide guesses, as the ± says."
+    if isinstance(gap_usd, float) and abs(gap_usd) >= 0.01:
+        yield (
+            f"Fills and corporate actions leave {number(gap_usd, '+usd')} of the change in equity open: positions from "
+            "before the first record, cash moved in or out, or fills after the last snapshot."
+        )
+
+
+def span(result: Result) -> str:
+    """Return first and last snapshot in the exchange's zone."""
+    index = result.equity.index
+    if not len(index):
+        return "no snapshots"
+    return f"{index[0]:%Y-%m-%d %H:%M} to {index[-1]:%Y-%m-%d %H:%M} {result.run.zone}"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
+
+
+def _length_days(fall: metrics.Drawdown, index: pd.Index[Any]) -> float:
+    end = fall.recovered if fall.recovered is not None else index[-1]
+    return float((end - fall.peak).total_seconds() * 1e9 / DAY_NS)
+
+
+def _change(equity: pd.Series) -> float | None:
+    return float(equity.iloc[-1] - equity.iloc[0]) if len(equity) else None
+
+
+def _at(series: pd.Series, place: int) -> float | None:
+    return float(series.iloc[place]) if len(series) else None
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else fraction * 100
