@@ -126,12 +126,12 @@ def _cards(result: Result) -> str:
 
 
 def _account(result: Result) -> str:
-    if not len(result.equity):
+    if len(result.equity) < 2:
         return ""
     note = "Exposure is a share of equity."
     if result.summary["benchmark_return_pct"] is not None:
         note = (
-            f"Buy and hold: equal money in each of {result.marks.shape[1]} symbols from its first price, held through "
+            f"Buy and hold: equal money in each symbol ({result.marks.shape[1]}) from its first price, held through "
             f"splits, dividends kept, no costs. {note}"
         )
     return section("Account", f'<div id="account"></div>{_note(note)}')

@@ -48,7 +48,7 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         config = _config(started.config)
         if not config:
             warnings.append("The journal's configuration does not read as JSON and is left out.")
-    if fold.ended is None:
+    if fold.ended is None and fold.last_ns:
         last = f"{to_datetime(fold.last_ns):%Y-%m-%d %H:%M:%S} UTC"
         warnings.append(f"No end is recorded: the run was stopped or killed, or still goes on. Last record: {last}.")
     if fold.foreign_fills:
