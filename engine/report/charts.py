@@ -60,8 +60,8 @@ def encode(found: Plain) -> str:
 
 def drawn(result: Result) -> list[str]:
     """Return the symbols to draw, the most traded first."""
-    traded = result.fills.groupby("symbol")["notional_usd"].sum().sort_values(ascending=False, kind="stable")
-    return [str(symbol) for symbol in traded.index if symbol in result.marks][:SYMBOLS_MAX]
+    traded = result.per_symbol["traded_usd"].sort_values(ascending=False, kind="stable")
+    return [str(name) for name, value in traded.items() if value and name in result.marks][:SYMBOLS_MAX]
 
 
 def _picked(result: Result) -> Any:
@@ -84,7 +84,7 @@ def _picked(result: Result) -> Any:
 def _price_chart(result: Result, symbol: str, picked: Any) -> Plain:
     splits = [split for split in result.splits if split.symbol == symbol]
     marks = result.marks[symbol].copy()
-    fills = result.fills[result.fills["symbol"] == symbol]
+    fills = result.fills[result.fills["symbol"].replace(result.renamed) == symbol]
     prices = fills["price"].copy()
     for split in splits:
         marks.iloc[: split.row] /= split.ratio

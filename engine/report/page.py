@@ -205,7 +205,7 @@ def _prices(result: Result) -> str:
     if not symbols:
         return ""
     options = "".join(f"<option>{escape(symbol)}</option>" for symbol in symbols)
-    all_drawn = len(symbols) == result.fills["symbol"].nunique()
+    all_drawn = len(symbols) == (result.per_symbol["fills"] > 0).sum()
     note = "" if all_drawn else f"The {len(symbols)} most traded symbols with prices are here. "
     content = f'<div id="price"></div><p class="note">{note}<span id="price-note"></span></p>'
     choice = f'<select id="symbol" aria-label="Symbol">{options}</select>'

@@ -11,6 +11,7 @@ import tempfile
 import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pandas as pd
@@ -38,6 +39,7 @@ class Result:
         per_symbol, per_strategy: profit, costs and counts.
         summary, unavailable: the figures, and why some of them are None.
         splits: place among the snapshots, time, symbol and shares for one, to draw one line through them.
+        renamed: the last name of each symbol that changed it; `marks` and `per_symbol` know no other.
     """
 
     def __init__(self, fold: Fold) -> None:
@@ -57,6 +59,7 @@ class Result:
         self.states = frames.states(fold, zone)
         self.strategy_halts = frames.strategy_halts(fold, zone)
         self.splits = frames.splits(fold, zone)
+        self.renamed = frames.renamed(fold)
         self.per_symbol = self._per("symbol")
         self.per_strategy = self._per("strategy")
         daily = metrics.daily(self.equity["equity_usd"], sessions)
@@ -79,15 +82,19 @@ class Result:
 
     def _per(self, by: str) -> pd.DataFrame:
         """Add up by `symbol` or `strategy`; profit is what was realized, what is open, and what was paid on shares."""
-        fills, trades, counted = self.fills.groupby(by), self.trades.groupby(by), self.denials.groupby(by)
+
+        def grouped(frame: pd.DataFrame) -> Any:
+            return frame.groupby(frame[by].replace(self.renamed) if by == "symbol" else by)
+
+        fills, trades = grouped(self.fills), grouped(self.trades)
         columns = {
             "realized_usd": trades["pnl_usd"].sum(),
-            "unrealized_usd": self.open_lots.groupby(by)["pnl_usd"].sum(),
-            "actions_usd": self.actions.groupby(by)["gain_usd"].sum(),
+            "unrealized_usd": grouped(self.open_lots)["pnl_usd"].sum(),
+            "actions_usd": grouped(self.actions)["gain_usd"].sum(),
             "trades": trades.size(),
-            "wins": self.trades[self.trades["pnl_usd"] > 0].groupby(by).size(),
+            "wins": grouped(self.trades[self.trades["pnl_usd"] > 0]).size(),
             "fills": fills.size(),
-            "denials": counted.size(),
+            "denials": grouped(self.denials).size(),
             "traded_usd": fills["notional_usd"].sum(),
             "fees_usd": fills["fee_usd"].sum(),
             "slippage_usd": fills["slippage_usd"].sum(),

@@ -20,7 +20,8 @@ from engine.report import metrics
 if TYPE_CHECKING:
     from engine.report.result import Result
 
-Value = float | int | str | bool | None
+Value = float | int | bool | None
+FEW_SESSIONS = 63  # a quarter
 
 # Section, then (key of the summary, words, format).
 ROWS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -154,12 +155,11 @@ def rows(result: Result) -> Iterator[tuple[str, list[tuple[str, str, Value]]]]:
 def figure(result: Result, key: str, style: str) -> str:
     """Return one figure as text, or why there is none."""
     value = result.summary[key]
-    if value is None or isinstance(value, str):
-        return f"n/a ({result.unavailable[key]})" if value is None else value
+    if value is None:
+        return f"n/a ({result.unavailable[key]})"
     text = number(value, style)
-    error = result.summary["sharpe_stderr_ratio"]
-    if key == "sharpe_ratio" and isinstance(error, float):
-        text += f" ± {error:.2f}"
+    if key == "sharpe_ratio":
+        text += f" ± {result.summary['sharpe_stderr_ratio']:.2f}"
     if key == "drawdown_max_days" and not result.summary["drawdown_recovered"]:
         text += ", not recovered"
     return text
@@ -207,9 +207,9 @@ def notices(result: Result) -> Iterator[str]:
         yield "Synthetic data: a generated tape, not a market. Nothing here says how the strategy would have done."
     yield from result.run.warnings
     sessions, gap_usd = result.summary["sessions"], result.summary["unexplained_usd"]
-    if result.summary["sharpe_ratio"] is not None and isinstance(sessions, int) and sessions < 63:
+    if result.summary["sharpe_ratio"] is not None and (sessions or 0) < FEW_SESSIONS:
         yield f"Annualized from {sessions} sessions only: volatility and ratios are wide guesses, as the ± says."
-    if isinstance(gap_usd, float) and abs(gap_usd) >= 0.01:
+    if gap_usd is not None and abs(gap_usd) >= 0.01:
         yield (
             f"Fills and corporate actions leave {number(gap_usd, '+usd')} of the change in equity open: positions from "
             "before the first record, cash moved in or out, or fills after the last snapshot."

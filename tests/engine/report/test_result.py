@@ -256,6 +256,8 @@ def test_a_renamed_symbol_is_one_line_of_prices() -> None:
     result = Result.from_records(story.end())
     assert result.marks.to_dict("list") == {"META": [100, 110]}
     assert only(result.open_lots)[["symbol", "pnl_usd"]].tolist() == ["META", 100]
+    assert result.per_symbol[["pnl_usd", "fills"]].to_dict("index") == {"META": {"pnl_usd": 100, "fills": 1}}
+    assert "<option>META</option>" in result.html()
     assert result.summary["benchmark_return_pct"] == pytest.approx(10)
 
 
