@@ -7,8 +7,9 @@ and the daemon use `LiveClock`. Instants are int64 nanoseconds UTC; time zones e
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
-from datetime import UTC, datetime
+from bisect import bisect_left, bisect_right
+from datetime import UTC, date, datetime
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -106,7 +107,9 @@ class Sessions:
         else:
             index = bisect_right(self._ends, ts_ns)
             if index >= len(self._ends) or ts_ns < self._sessions[0].extended_open_ns - 10 * DAY_NS:
-                raise ConfigError(f"{to_datetime(ts_ns):%Y-%m-%d} is outside the calendar {self.calendar} (1990 to 2032)")
+                raise ConfigError(
+                    f"{to_datetime(ts_ns):%Y-%m-%d} is outside the calendar {self.calendar} (1990 to 2032)"
+                )
             found = self._sessions[index]
         self._current = found
         return found
@@ -118,11 +121,14 @@ class Sessions:
             return session.extended_open_ns <= ts_ns < session.extended_close_ns
         return session.open_ns <= ts_ns < session.close_ns
 
-    def on_date(self, date: str) -> Session | None:
+    def on_date(self, day: str) -> Session | None:
         """Return the session of an exchange-local date `YYYY-MM-DD`, or None on a day without one."""
-        noon = datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() + 12 * 3600
-        session = self.at(int(noon) * SECOND_NS)
-        return session if session.date == date else None
+        if self.always_open:
+            return self.at((date.fromisoformat(day) - date(1970, 1, 1)).days * DAY_NS)
+        # By its date and not by an instant: Sydney opens on the day before, by the clock of UTC.
+        index = bisect_left(self._sessions, day, key=attrgetter("date"))
+        found = self._sessions[index] if index < len(self._sessions) else None
+        return found if found is not None and found.date == day else None
 
 
 def _load(calendar: str) -> tuple[list[Session], str]:
