@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from math import isfinite, nan
+from math import inf, nan
 from typing import TYPE_CHECKING, Literal
 
 from engine.events import SECOND_NS, Bar, Quote, Trade
@@ -35,8 +35,8 @@ class Market:
 
     __slots__ = (
         "bar", "bar_interval_ns", "halted", "limit_down_price", "limit_up_price", "long_qty", "mark", "on_bar",
-        "on_quote", "on_trade", "open_buy_qty", "open_buys", "open_sell_qty", "open_sells", "position_qty", "qty", "quote", "routes", "short_qty",
-        "symbol", "trade", "worst_qty",
+        "on_quote", "on_trade", "open_buy_qty", "open_buys", "open_sell_qty", "open_sells", "position_qty", "qty",
+        "quote", "routes", "short_qty", "symbol", "trade", "worst_qty",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -66,13 +66,14 @@ class Market:
         """
         quote = self.quote
         if quote is not None and now_ns - quote.ts_recv_ns <= QUOTE_FRESH_NS:
-            middle = (quote.bid_price + quote.ask_price) / 2
-            if 0 < quote.bid_price <= quote.ask_price and quote.ask_price - quote.bid_price <= SPREAD_MAX_FRACTION * middle:
+            bid, ask = quote.bid_price, quote.ask_price
+            middle = (bid + ask) / 2
+            if 0 < bid <= ask < inf and ask - bid <= SPREAD_MAX_FRACTION * middle:
                 return middle, "quote"
         trade = self.trade
-        if trade is not None and now_ns - trade.ts_recv_ns <= TRADE_FRESH_NS and trade.price > 0 and isfinite(trade.price):
+        if trade is not None and now_ns - trade.ts_recv_ns <= TRADE_FRESH_NS and 0 < trade.price < inf:
             return trade.price, "trade"
         bar = self.bar
-        if bar is not None and now_ns - bar.ts_recv_ns <= BAR_FRESH_PERIODS * bar.interval_ns and bar.close > 0 and isfinite(bar.close):
+        if bar is not None and now_ns - bar.ts_recv_ns <= BAR_FRESH_PERIODS * bar.interval_ns and 0 < bar.close < inf:
             return bar.close, "bar"
         return None
