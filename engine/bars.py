@@ -87,8 +87,17 @@ class BarBuilder:
         if bucket is not None:
             self._deliver(
                 Bar(
-                    bucket.symbol, self._end_ns, max(ts_recv_ns, self._end_ns), bucket.open, bucket.high, bucket.low,
-                    bucket.close, bucket.volume, self._end_ns - self._open_ns, bucket.vwap, bucket.trade_count,
+                    bucket.symbol,
+                    self._end_ns,
+                    max(ts_recv_ns, self._end_ns),
+                    bucket.open,
+                    bucket.high,
+                    bucket.low,
+                    bucket.close,
+                    bucket.volume,
+                    self._end_ns - self._open_ns,
+                    bucket.vwap,
+                    bucket.trade_count,
                     source=bucket.source,
                 )  # fmt: skip
             )

@@ -140,25 +140,22 @@ def _load(calendar: str) -> tuple[list[Session], str]:
     except InvalidCalendarName:
         names = exchange_calendars.get_calendar_names()
         raise ConfigError(f"unknown calendar {calendar!r}{suggestion(calendar, names)}") from None
-    opens, closes = found.opens.astype("int64").tolist(), found.closes.astype("int64").tolist()
+    except ValueError:  # it is known for fewer years
+        kind = type(exchange_calendars.get_calendar(calendar))
+        found = exchange_calendars.get_calendar(calendar, start=kind.bound_min(), end=kind.bound_max() or CALENDAR_LAST)
+    zone = str(found.tz)
     dates = [f"{day:%Y-%m-%d}" for day in found.sessions]
+    opens, closes = (side.astype("int64").tolist() for side in (found.opens, found.closes))
     if found.name not in ("XNYS", "XNAS"):
-        return [Session(d, o, c, o, c) for d, o, c in zip(dates, opens, closes, strict=True)], str(found.tz)
-    nine_thirty = found.sessions.tz_localize("America/New_York") + _hours(9.5)
-    sixteen = found.sessions.tz_localize("America/New_York") + _hours(16)
-    starts = nine_thirty.tz_convert("UTC").astype("int64").tolist()
-    ends = sixteen.tz_convert("UTC").astype("int64").tolist()
+        return [Session(d, o, c, o, c) for d, o, c in zip(dates, opens, closes, strict=True)], zone
+    midnights = found.sessions.tz_localize(zone).as_unit("ns").astype("int64").tolist()
     return [
-        Session(d, o, c, start - 11 * HOUR_NS // 2, c + (4 * HOUR_NS if c >= end else _after_early_close(c, end)))
-        for d, o, c, start, end in zip(dates, opens, closes, starts, ends, strict=True)
-    ], str(found.tz)
-
-
-def _hours(hours: float):  # type: ignore[no-untyped-def]  # a pandas offset, imported late
-    from pandas import Timedelta
-
-    return Timedelta(hours=hours)
-
-
-def _after_early_close(close_ns: int, usual_close_ns: int) -> int:
-    return max(0, usual_close_ns + HOUR_NS - close_ns)
+        Session(
+            date,
+            opened,
+            closed,
+            midnight + 4 * HOUR_NS,
+            midnight + (20 if closed >= midnight + 16 * HOUR_NS else 17) * HOUR_NS,
+        )
+        for date, opened, closed, midnight in zip(dates, opens, closes, midnights, strict=True)
+    ], zone

@@ -9,15 +9,29 @@ comes back as an event, so every book has one writer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import localcontext
 from typing import Any
 
 from engine.clock import Sessions
 from engine.errors import InvariantError
 from engine.events import (
-    Bar, CancelRequest, Command, CorporateAction, Datum, Denied, Fill, InboxEvent, LateFill, MarketEvent,
-    News, OrderUpdate, Quote, Signal, Status, Trade,
+    Bar,
+    CancelRequest,
+    Command,
+    CorporateAction,
+    Datum,
+    Denied,
+    Fill,
+    InboxEvent,
+    LateFill,
+    MarketEvent,
+    News,
+    OrderUpdate,
+    Quote,
+    Signal,
+    Status,
+    Trade,
 )  # fmt: skip
 from engine.journal import Journal
 from engine.market import Market
@@ -39,6 +53,7 @@ class Core:
     Attributes:
         now_ns: the time of the event in hand, the only clock a strategy ever sees.
         outbox: what the handler in progress has asked for.
+        warming_up: whether strategies only watch, to fill their windows; then nothing they ask for is taken up.
         inputs: the events that are journaled as they come in, because no tape holds them.
     """
 
@@ -54,7 +69,7 @@ class Core:
         self.supervisor = Supervisor(self, sessions, sample_ns)
         self.now_ns = self.due_ns = self.events = 0
         self.outbox: list[Order | CancelRequest] = []
-        self._emptying = False
+        self._emptying = self.warming_up = False
         self._markets, self._working = portfolio.markets, broker.working
         self.walk: dict[type, Callable[[Any], None]] = {
             Bar: self._on_bar, Quote: self._on_quote, Trade: self._on_trade, News: self._on_news,
@@ -189,11 +204,15 @@ class Core:
         self.due_ns = min(self.schedule.due_ns, self.broker.due_ns, self.risk.due_ns)
 
     def _submit(self, order: Order) -> None:
+        if self.warming_up:
+            self.orders.deny(order, Denied(order.intent, self.now_ns, "warm_up", "strategies only watch yet"))
+            self._tell_owner(self.wiring.on_order, order, order)
+            return
         verdict = self.risk.review(order, self.now_ns)
         self.journal.append(verdict)
         if isinstance(verdict, Denied):
             self.orders.deny(order, verdict)
-            self._tell_owner("on_order", order, order)
+            self._tell_owner(self.wiring.on_order, order, order)
             return
         self.orders.place(order, verdict)
         self.portfolio.expose(order.market)
@@ -225,14 +244,13 @@ class Core:
         if booked is None:
             return  # known already, or another program's
         order, late = booked
-        self.portfolio.fill(fill, self.portfolio.book(order.strategy), order.market)
-        self.portfolio.expose(order.market)
+        self.portfolio.fill(fill, order)
         if late:
             self.journal.append(LateFill(fill.execution_id, order.id, order.status, self.now_ns))
         if events := self.risk.on_fill(order, fill, self.now_ns):
             self.supervisor.apply(events)
-        self._tell_owner("on_fill", order, fill)
-        self._tell_owner("on_order", order, order)
+        self._tell_owner(self.wiring.on_fill, order, fill)
+        self._tell_owner(self.wiring.on_order, order, order)
 
     def _on_update(self, update: OrderUpdate) -> None:
         order = self.orders.update(update)
@@ -240,11 +258,11 @@ class Core:
             return  # old news, or another program's
         if events := self.risk.on_update(order, update, self.now_ns):
             self.supervisor.apply(events)
-        self._tell_owner("on_order", order, order)
+        self._tell_owner(self.wiring.on_order, order, order)
 
-    def _tell_owner(self, name: str, order: Order, event: Order | Fill) -> None:
+    def _tell_owner(self, callbacks: Mapping[str, Callback], order: Order, event: Order | Fill) -> None:
         """Call back the strategy that asked; what it asks for now joins the outbox that is being emptied."""
-        callback = self.wiring.callback(order.strategy, name)
+        callback = callbacks.get(order.strategy)
         if callback is not None:
             try:
                 callback(event)

@@ -59,7 +59,9 @@ class Divergence(JournalError):
     exit_code = 5
 
     def __init__(self, seq: int, recorded: str, replayed: str) -> None:
-        super().__init__(f"record {seq} differs\n  recorded: {recorded or '(nothing)'}\n  replayed: {replayed or '(nothing)'}")
+        super().__init__(
+            f"record {seq} differs\n  recorded: {recorded or '(nothing)'}\n  replayed: {replayed or '(nothing)'}"
+        )
         self.seq, self.recorded, self.replayed = seq, recorded, replayed
 
 

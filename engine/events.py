@@ -217,9 +217,7 @@ class Intent(Event, frozen=True, gc=False):
             legs.append(self._leg("-sl", exit_side, kind, self.stop_loss_limit_price, self.stop_loss_stop_price))
         return tuple(legs)
 
-    def _leg(
-        self, suffix: str, side: Side, kind: OrderType, limit: Decimal | None, stop: Decimal | None
-    ) -> Intent:
+    def _leg(self, suffix: str, side: Side, kind: OrderType, limit: Decimal | None, stop: Decimal | None) -> Intent:
         return Intent(
             client_order_id=self.client_order_id + suffix, strategy=self.strategy, symbol=self.symbol, side=side,
             qty=self.qty, ts_event_ns=self.ts_event_ns, type=kind, time_in_force=self.time_in_force,
@@ -230,8 +228,9 @@ class Intent(Event, frozen=True, gc=False):
 class Approved(Event, frozen=True, gc=False):
     """Leave to send one order once, until `ts_expire_ns`; only `engine.risk` makes it.
 
-    `reference_price` is the fresh market price that the controls measured the order against, `reference` what it was
-    taken from.
+    `intent` may be amended: a market order goes as a limit. `reference_price` is the market price that the controls
+    measured the order against, `reference` what it was taken from: a fresh quote, trade or bar, or for a reduction,
+    which may go without one, the last `mark`.
     """
 
     intent: Intent
@@ -239,7 +238,7 @@ class Approved(Event, frozen=True, gc=False):
     ts_event_ns: int
     ts_expire_ns: int
     reference_price: Decimal
-    reference: Literal["quote", "trade", "bar"]
+    reference: Literal["quote", "trade", "bar", "mark"]
 
 
 class Denied(Event, frozen=True, gc=False):

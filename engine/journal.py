@@ -1,11 +1,8 @@
 """The journal: every event and decision in order, append-only and hash-chained.
 
-A SQLite file in WAL mode whose table `pages` holds JSON lines; each page carries the SHA-256 of all lines up to its end,
-so the hash of a run does not depend on how its lines fell into pages, and
-
-    sqlite3 run.journal "select body from pages order by first_seq" | tr -s '\\n' | sha256sum
-
-shows it to anybody. State is a fold over these lines. A journal that is opened again first *follows*: the run is done
+A SQLite file in WAL mode whose table `pages` holds JSON lines; each page carries the SHA-256 of all lines up to its
+end, so the hash of a run does not depend on how its lines fell into pages, and any tool that can read SQLite can check
+it. State is a fold over these lines. A journal that is opened again first *follows*: the run is done
 over, each record it produces is compared with the recorded one, and only past the last recorded line is anything
 appended. Restart and `onetape verify` are that one mechanism.
 """
@@ -14,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from engine.errors import Divergence, JournalError, JournalWriteError
-from engine.events import Record, RunStarted
+from engine.events import Record, RunEnded, RunStarted
 
 SCHEMA_VERSION = 1
-PAGE_LINES = 2048
+PAGE_LINES = 256
 PRAGMAS = {
     "batch": ("page_size = 32768", "journal_mode = memory", "synchronous = off"),
     "process": ("journal_mode = wal", "synchronous = normal"),
@@ -31,7 +29,8 @@ PRAGMAS = {
 }
 """What SQLite promises of a commit: nothing before the end, to survive a kill, to survive a power cut."""
 
-encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _decode = msgspec.json.Decoder(Record).decode
 
 
@@ -47,39 +46,45 @@ class Journal:
         Divergence: a followed record differs.
     """
 
-    def __init__(self, path: Path | str, *, durability: str = "process", follow: bool = False, frozen: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, durability: str = "process", follow: bool = False, frozen: bool = False
+    ) -> None:
         self.path = Path(path)
         self.seq = 0
         self.frozen = frozen
         self._durability = durability
-        self._lines: list[bytes] = []
+        self._page: list[Record] = []
         self._hash = hashlib.sha256()
-        self._recorded: Iterator[bytes] | None = None
+        self._recorded: Iterator[bytes] = iter(())
+        self._next: bytes | None = None
+        self._comparing = frozen
         self._connection = _connect(self.path, durability, frozen=frozen)
         if follow:
             self._recorded = _lines(self._connection, self.path)
+            self._next = next(self._recorded, None)
+            self._comparing = self._next is not None or frozen
         elif self._connection.execute("select count(*) from pages").fetchone()[0]:
             raise JournalError(f"{self.path} holds a run already; continue it, or give this one a folder of its own")
 
     @property
     def following(self) -> bool:
         """Tell whether the next record is compared with a recorded one."""
-        return self._recorded is not None
+        return self._next is not None
 
     def append(self, record: Record) -> None:
         """Add a record at the end, or compare it while following."""
-        line = encode(record)
-        if self._recorded is not None and self._follow(line):
-            return
         self.seq += 1
-        lines = self._lines
-        lines.append(line)
-        if len(lines) >= PAGE_LINES:
+        if self._comparing:
+            self._follow(encode(record))
+            return
+        page = self._page
+        page.append(record)  # records are frozen: encoding a page of them at once costs a third
+        if len(page) >= PAGE_LINES:
             self._write()
 
     def commit(self) -> None:
         """Make every record so far survive the process; a no-op in a batch."""
-        if self._lines and self._durability != "batch":
+        if self._page and self._durability != "batch":
             self._write()
 
     def digest(self) -> str:
@@ -92,38 +97,50 @@ class Journal:
         self._write()
         self._connection.close()
 
-    def rest(self) -> bytes | None:
-        """Return the next recorded line that the re-run did not produce, if there is one."""
-        return next(self._recorded, None) if self._recorded is not None else None
+    def abandon(self) -> None:
+        """Close the file without what the disk refused."""
+        self._page = []
+        self._connection.close()
 
-    def _follow(self, line: bytes) -> bool:
-        assert self._recorded is not None
-        recorded = next(self._recorded, None)
-        if recorded is None:
-            self._recorded = None
-            if self.frozen:
-                raise Divergence(self.seq + 1, "", line.decode())
-            return False
-        self.seq += 1
+    def rest(self) -> str:
+        """Return the next recorded line, which the re-run has not produced; empty when there is none."""
+        return self._next.decode() if self._next is not None else ""
+
+    def note(self, key: str, value: str) -> None:
+        """Keep a remark beside the chain: what says where a run lies, not what it is."""
+        self._connection.execute("insert or replace into notes values (?, ?)", (key, value))
+
+    def noted(self, key: str) -> str:
+        """Return a remark.
+
+        Raises:
+            JournalError: there is none.
+        """
+        row = self._connection.execute("select value from notes where key = ?", (key,)).fetchone()
+        if row is None:
+            raise JournalError(f"{self.path} has no note '{key}'")
+        return str(row[0])
+
+    def _follow(self, line: bytes) -> None:
+        recorded = self._next
         if recorded != line:
-            raise Divergence(self.seq, recorded.decode(), line.decode())
+            raise Divergence(self.seq, (recorded or b"").decode(), line.decode())
         self._hash.update(line + b"\n")
-        return True
+        self._next = next(self._recorded, None)
+        self._comparing = self._next is not None or self.frozen
 
     def _write(self) -> None:
-        if not self._lines:
+        if not self._page:
             return
-        if self.frozen:
-            raise JournalError(f"{self.path} is open for reading only")
-        body = b"\n".join(self._lines) + b"\n"
+        body = _encode_lines(self._page)
         self._hash.update(body)
-        first = self.seq - len(self._lines) + 1
-        row = (first, len(self._lines), body.decode(), self._hash.hexdigest())
+        first = self.seq - len(self._page) + 1
+        row = (first, len(self._page), body.decode(), self._hash.hexdigest())
         try:
             self._connection.execute("insert into pages values (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             raise JournalWriteError(f"{self.path}: the disk refused records {first} to {self.seq}: {error}") from error
-        self._lines = []
+        self._page = []
 
 
 def read(path: Path | str) -> Iterator[Record]:
@@ -158,6 +175,11 @@ def header(path: Path | str) -> RunStarted:
     return first
 
 
+def is_ended(path: Path | str) -> bool:
+    """Tell whether a journal's feed came to its end; one that was stopped or killed goes on when started again."""
+    return isinstance(deque(read(path), maxlen=1).pop(), RunEnded)
+
+
 def digest(path: Path | str) -> str:
     """Return the SHA-256 of a whole journal, as its last page states it, after checking the chain."""
     for _ in read(path):
@@ -183,6 +205,7 @@ def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection
                 "create table if not exists pages"
                 " (first_seq integer primary key, lines integer not null, body text not null, digest text not null)"
             )
+            connection.execute("create table if not exists notes (key text primary key, value text not null)")
         connection.execute("select first_seq, lines, body, digest from pages limit 1")
     except sqlite3.DatabaseError as error:
         raise JournalError(f"{path} is no journal: {error}") from error
@@ -191,7 +214,9 @@ def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection
 
 def _lines(connection: sqlite3.Connection, path: Path) -> Iterator[bytes]:
     chain, expected = hashlib.sha256(), 1
-    for first, count, text, recorded in connection.execute("select first_seq, lines, body, digest from pages order by first_seq"):
+    for first, count, text, recorded in connection.execute(
+        "select first_seq, lines, body, digest from pages order by first_seq"
+    ):
         body = text.encode()
         chain.update(body)
         lines = body.split(b"\n")[:-1]

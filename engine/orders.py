@@ -12,7 +12,7 @@ from decimal import Decimal
 from engine.errors import InvariantError
 from engine.events import Approved, CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
 from engine.market import ZERO, Market
-from engine.portfolio import Portfolio, Position
+from engine.portfolio import Portfolio, Position, StrategyBook
 
 TERMINAL = frozenset({"denied", "filled", "canceled", "expired", "rejected", "replaced"})
 _ENDS = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
@@ -32,13 +32,14 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 class Order:
     """One order from the strategy's call to its end. The author holds this object and it keeps itself current.
 
-    Units: quantities unsigned, in shares or coins; `filled_value_usd` is the sum of quantity times price.
+    Units: quantities unsigned, in shares or coins; `filled_value_usd` is the sum of quantity times price. `cost_price`
+    is the most that one share may cost as far as the controls reserve cash, `reserved_usd` what that comes to now.
     """
 
     __slots__ = (
-        "book_position", "counted", "created_ns", "executions", "fees_usd", "filled_qty", "filled_value_usd", "id", "intent", "legs",
-        "market", "parent", "qty", "reason", "reference_price", "side", "sign", "status", "strategy", "symbol", "type",
-        "updated_ns",
+        "book", "book_position", "cost_price", "counted", "created_ns", "executions", "fees_usd", "filled_qty",
+        "filled_value_usd", "id", "intent", "is_entry", "legs", "market", "parent", "qty", "reason", "reference_price",
+        "reserved_usd", "side", "sign", "status", "strategy", "symbol", "type", "updated_ns",
     )  # fmt: skip
 
     def __init__(self, intent: Intent, parent: Order | None = None) -> None:
@@ -57,10 +58,12 @@ class Order:
         self.reference_price: Decimal | None = None
         self.parent = parent
         self.legs: tuple[Order, ...] = ()
-        self.counted = ZERO
+        self.counted = self.cost_price = self.reserved_usd = ZERO
+        self.is_entry = False
         self.executions: tuple[str, ...] = ()
-        self.market: Market | None = None
-        self.book_position: Position | None = None
+        self.market: Market  # from the moment it is placed
+        self.book: StrategyBook
+        self.book_position: Position
 
     @property
     def remaining_qty(self) -> Decimal:
@@ -102,7 +105,7 @@ class OrderBook:
         """
         if order.id in self.orders:
             raise InvariantError(f"order id {order.id} used twice")
-        order.reference_price = approved.reference_price
+        order.intent, order.type, order.reference_price = approved.intent, approved.intent.type, approved.reference_price
         if order.intent.notional_usd is not None:
             # What the notional buys is known only at the venue: until then it counts as at the reference price.
             order.qty = order.intent.notional_usd / approved.reference_price
@@ -120,8 +123,11 @@ class OrderBook:
     def _register(self, order: Order, status: OrderStatus) -> None:
         self.orders[order.id] = self.open[order.id] = order
         order.status = status
-        order.market = self.portfolio.market(order.symbol)
-        order.book_position = self.portfolio.book(order.strategy).position(order.symbol)
+        market = order.market = self.portfolio.market(order.symbol)
+        book = order.book = self.portfolio.book(order.strategy)
+        order.book_position = book.position(order.symbol)
+        book.open_count += 1
+        (market.open_buys if order.sign > 0 else market.open_sells)[order.id] = order
 
     def update(self, update: OrderUpdate) -> Order | None:
         """Apply the venue's word; return the order if it changed, None when the news is stale or of a foreign order."""
@@ -170,7 +176,8 @@ class OrderBook:
 
     def deny(self, order: Order, denied: Denied) -> None:
         """Record that our own risk refused; the order never leaves."""
-        order.status, order.reason, order.updated_ns = "denied", f"{denied.control}: {denied.reason}", denied.ts_event_ns
+        order.status, order.updated_ns = "denied", denied.ts_event_ns
+        order.reason = f"{denied.control}: {denied.reason}"
 
     def cancel(self, request: CancelRequest) -> bool:
         """Record that an open order is wanted gone; return whether there is anything to ask the venue."""
@@ -184,12 +191,15 @@ class OrderBook:
         """Count a protective leg once its parent has filled; it protects what was filled."""
         parent = leg.parent
         assert parent is not None
-        leg.qty = min(leg.qty, parent.filled_qty) if parent.filled_qty and parent.intent.order_class != "oco" else leg.qty
+        if parent.filled_qty and parent.intent.order_class != "oco":
+            leg.qty = min(leg.qty, parent.filled_qty)
         if not any(sibling.counted for sibling in parent.legs) and not parent.counted:
             self._count(leg, leg.remaining_qty)
 
     def _end(self, order: Order) -> None:
-        self.open.pop(order.id, None)
+        del self.open[order.id]
+        del (order.market.open_buys if order.sign > 0 else order.market.open_sells)[order.id]
+        order.book.open_count -= 1
         self._ended.append(order)
         if len(self._ended) > ENDED_KEPT:
             del self.orders[self._ended.popleft().id]
@@ -204,12 +214,15 @@ class OrderBook:
     def _count(self, order: Order, qty: Decimal) -> None:
         """Let `qty` of the order, and no longer what it counted before, be open exposure."""
         market, position, change = order.market, order.book_position, qty - order.counted
-        assert market is not None
-        assert position is not None
         order.counted = qty
         if order.sign > 0:
             market.open_buy_qty += change
             position.open_qty += change
+            if order.cost_price:
+                reserved = qty * order.cost_price
+                self.portfolio.reserved_usd += reserved - order.reserved_usd
+                order.reserved_usd = reserved
         else:
             market.open_sell_qty += change
             position.open_qty -= change
+            position.open_sell_qty += change

@@ -1,24 +1,30 @@
 """Positions, cash and profit, from fills and corporate actions only.
 
-Money is exact: quantities and prices have at most 9 decimals, and the 38 digits of `MONEY` hold any sum of their products,
-so cash is conserved to the last digit and the strategies' books sum to the account. Equity and exposures are kept as floats beside it, moved by
-each price of a symbol that we hold or have asked for, so that a loss limit costs two comparisons per event; `value`
-computes them again exactly.
+Money is exact: quantities and prices have at most 9 decimals, and the 38 digits of `MONEY` hold any sum of their
+products, so cash is conserved to the last digit and the strategies' books sum to the account. Equity and exposures are
+kept as floats beside it, moved by each price of a symbol that we hold or have asked for, so that a loss limit costs two
+comparisons per event; `value` computes them again exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
-from math import inf, isfinite, nan
+from math import inf, isfinite
+from typing import TYPE_CHECKING
 
 from engine.errors import InvariantError
 from engine.events import CorporateAction, Fill
 from engine.market import ZERO, Market
 
+if TYPE_CHECKING:
+    from engine.orders import Order
+
 MONEY = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
 """The corridor makes it the current context, so that plain operators use it."""
-WHOLE = Decimal(1)
+WHOLE, CENT, NANO = Decimal(1), Decimal("0.01"), Decimal("1e-9")
+COST_STEP = NANO * NANO
+"""What a quantity times a price is a multiple of, so that shares of a cost on this grid add up without rounding."""
 
 
 def exact(value: float) -> Decimal:
@@ -32,12 +38,17 @@ def exact(value: float) -> Decimal:
     return Decimal(repr(float(value)))
 
 
+def _share(cost_usd: Decimal, part: Decimal, whole: Decimal) -> Decimal:
+    """Return what a part of a position has cost; it may be no finite decimal, so it is rounded once, to the grid."""
+    return cost_usd if part == whole else (cost_usd * part / whole).quantize(COST_STEP)
+
+
 class Position:
     """What one strategy holds of one symbol.
 
     Units: `qty` signed; `cost_usd` is what the open quantity was bought for (negative for a short), so that
-    `average_price` is derived and never stored. `open_qty` is the signed remainder of its open orders, `open_sell_qty` that of the sells
-    alone, unsigned.
+    `average_price` is derived and never stored. `open_qty` is the signed remainder of its open orders, `open_sell_qty`
+    that of the sells alone, unsigned.
     """
 
     __slots__ = ("cost_usd", "open_qty", "open_sell_qty", "qty", "realized_usd", "symbol")
@@ -57,9 +68,8 @@ class Position:
             self.qty, self.cost_usd = held + qty, self.cost_usd + value
             return
         if abs(qty) <= abs(held):
-            # The share of the cost that leaves may not be a finite decimal: it is rounded once, and what stays is the
-            # exact rest, so cost and realized profit still sum to the cash that moved.
-            left = self.cost_usd if -qty == held else self.cost_usd * -qty / held
+            # What stays is the exact rest, so cost and realized profit still sum to the cash that moved.
+            left = _share(self.cost_usd, -qty, held)
             self.qty, self.cost_usd = held + qty, self.cost_usd - left
             self.realized_usd -= value + left
             return
@@ -70,7 +80,16 @@ class Position:
 class StrategyBook:
     """One strategy's share of the account: its positions and every dollar its executions moved."""
 
-    __slots__ = ("cash_flow_usd", "fees_usd", "halted", "name", "positions", "session_pnl_usd", "traded_usd")
+    __slots__ = (
+        "cash_flow_usd",
+        "fees_usd",
+        "halted",
+        "name",
+        "open_count",
+        "positions",
+        "session_pnl_usd",
+        "traded_usd",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,6 +97,7 @@ class StrategyBook:
         self.cash_flow_usd = self.fees_usd = self.traded_usd = ZERO
         self.session_pnl_usd = ZERO
         self.halted = False
+        self.open_count = 0
 
     def position(self, symbol: str) -> Position:
         """Return the position of a symbol, flat when it was never traded."""
@@ -94,12 +114,14 @@ class Portfolio:
         cash_usd: exact, the account's settled and unsettled money alike.
         equity, gross, net_high, net_low: floats in dollars, current to the last price. `gross` and the two nets are
             worst cases: they count every open order as if it filled.
+        reserved_usd: what the open buys that were approved as entries may cost at most, exact.
         floor, peak: equity below `floor` means a loss limit; `peak` is the highest equity so far.
         multiplier: buying power over equity: 1 for a cash account, 2 or 4 on margin.
     """
 
     def __init__(self, cash_usd: Decimal, *, multiplier: int = 1) -> None:
         self.start_cash_usd = self.cash_usd = cash_usd
+        self.reserved_usd = ZERO
         self.multiplier = multiplier
         self.markets: dict[str, Market] = {}
         self.books: dict[str, StrategyBook] = {}
@@ -133,8 +155,13 @@ class Portfolio:
         return market.position_qty if market is not None else ZERO
 
     def marks(self) -> dict[str, Decimal]:
-        """Return the exact price that values each symbol held."""
-        return {market.symbol: exact(market.mark) for market in self.held()}
+        """Return the exact price of each symbol that a strategy holds, even where two of them cancel out."""
+        return {
+            symbol: exact(self.markets[symbol].mark)
+            for book in self.books.values()
+            for symbol, position in book.positions.items()
+            if position.qty
+        }
 
     def equity_usd(self, marks: dict[str, Decimal] | None = None) -> Decimal:
         """Return cash plus positions at their marks, exactly."""
@@ -164,7 +191,11 @@ class Portfolio:
 
     def mark(self, market: Market, price: float) -> bool:
         """Move the account with a new price of a symbol; return whether a loss limit needs a look."""
+        if not 0 < price < inf:  # malformed: it values nothing
+            return self.equity < self.floor
         change = price - market.mark
+        if not -inf < change < inf:  # its first price: what was asked for had no exposure yet
+            change = price
         market.mark = price
         self.gross += market.worst_qty * change
         self.net_high += market.long_qty * change
@@ -182,7 +213,7 @@ class Portfolio:
         self.equity = float(equity_usd)
         self.gross = self.net_high = self.net_low = 0.0
         for market in self.markets.values():
-            if market.worst_qty:
+            if market.worst_qty and -inf < market.mark < inf:
                 self.gross += market.worst_qty * market.mark
                 self.net_high += market.long_qty * market.mark
                 self.net_low += market.short_qty * market.mark
@@ -192,7 +223,7 @@ class Portfolio:
         mark, position = market.mark, market.position_qty
         long, short = float(position + market.open_buy_qty), float(position - market.open_sell_qty)
         worst = max(abs(long), abs(short))
-        if mark == mark:  # noqa: PLR0124  # not NaN: a symbol without a price has no exposure yet
+        if -inf < mark < inf:  # a symbol without a price has no exposure yet
             self.gross += (worst - market.worst_qty) * mark
             self.net_high += (long - market.long_qty) * mark
             self.net_low += (short - market.short_qty) * mark
@@ -201,22 +232,24 @@ class Portfolio:
 
     # --- what moves money ------------------------------------------------------------------------------------------
 
-    def fill(self, fill: Fill, book: StrategyBook, market: Market) -> None:
-        """Book an execution in the account and in its strategy's book; `expose` is left to the caller."""
+    def fill(self, fill: Fill, order: Order) -> None:
+        """Book an execution in the account and in the book of the strategy that ordered it."""
         qty = fill.qty if fill.side == "buy" else -fill.qty
-        value = qty * fill.price
-        fee = fill.fee_usd
+        price, fee = fill.price, fill.fee_usd
+        value = qty * price
         flow = -value - fee
         self.cash_usd += flow
         self.fees_usd += fee
+        book, market = order.book, order.market
         book.cash_flow_usd += flow
         book.fees_usd += fee
         book.traded_usd += abs(value)
-        book.position(fill.symbol).book(qty, fill.price)
+        order.book_position.book(qty, price)
         market.position_qty += qty
-        if market.mark != market.mark:  # noqa: PLR0124  # never priced: our own execution is the first price
-            market.mark = float(fill.price)
+        if not 0 < market.mark < inf:  # never priced: our own execution is the first price
+            self.mark(market, float(price))
         self.equity += float(qty) * market.mark + float(flow)
+        self.expose(market)
 
     def act(self, action: CorporateAction) -> None:
         """Apply a split, dividend or symbol change to every book that holds the symbol.
@@ -225,7 +258,7 @@ class Portfolio:
         dividends. Cost moves with the shares, so no profit appears on the day.
 
         Raises:
-            InvariantError: the strategies' books do not sum to the account.
+            InvariantError: a symbol takes the name of another one that is held.
         """
         market = self.markets.get(action.symbol)
         if market is None:
@@ -246,29 +279,24 @@ class Portfolio:
                 self._pay(book, paid)
 
     def _split(self, market: Market, new: int, old: int) -> None:
-        mark = market.mark
-        market.mark = mark * old / new if mark == mark else nan  # noqa: PLR0124
-        price = exact(market.mark) if market.position_qty else ZERO
+        market.mark = market.mark * old / new
         total = ZERO
         for book in self.books.values():
             position = book.positions.get(market.symbol)
             if position is None or not position.qty:
                 continue
             raw = position.qty * new / old
-            whole = position.qty == position.qty.to_integral_value()
-            kept = raw.quantize(WHOLE, ROUND_DOWN) if whole else raw.quantize(Decimal("1e-9"), ROUND_DOWN)
-            fraction = raw - kept
-            position.qty = raw
+            kept = raw.quantize(NANO if position.qty % WHOLE else WHOLE, ROUND_DOWN)
+            fraction, position.qty = raw - kept, kept
             if fraction:
-                cash = (fraction * price).quantize(Decimal("0.01"))
-                left = position.cost_usd * fraction / raw
-                position.qty, position.cost_usd = kept, position.cost_usd - left
+                cash = (fraction * exact(market.mark)).quantize(CENT)
+                left = _share(position.cost_usd, fraction, raw)
+                position.cost_usd -= left
                 position.realized_usd += cash - left
                 self._pay(book, cash)
             total += position.qty
         market.position_qty = total
-        if market.bar is not None or market.quote is not None or market.trade is not None:
-            market.bar = market.quote = market.trade = None  # prices from before the split price nothing after it
+        market.bar = market.quote = market.trade = None  # prices from before the split price nothing after it
         self.expose(market)
         self.value(self.equity_usd())
 
@@ -278,17 +306,18 @@ class Portfolio:
         self.equity += float(amount_usd)
 
     def _rename(self, market: Market, new_symbol: str) -> None:
-        if new_symbol in self.markets and self.markets[new_symbol].position_qty:
-            raise InvariantError(f"{market.symbol} becomes {new_symbol}, which is held already")
+        for book in self.books.values():
+            if (held := book.positions.get(new_symbol)) and held.qty:
+                raise InvariantError(f"{market.symbol} becomes {new_symbol}, which {book.name} holds already")
         target = self.market(new_symbol)
         target.position_qty, market.position_qty = market.position_qty, ZERO
-        if target.mark != target.mark:  # noqa: PLR0124
+        if target.mark != target.mark:
             target.mark = market.mark
         for book in self.books.values():
-            position = book.positions.pop(market.symbol, None)
-            if position is not None:
-                position.symbol = new_symbol
-                book.positions[new_symbol] = position
+            old = book.positions.get(market.symbol)
+            if old is not None and old.qty:
+                new = book.position(new_symbol)
+                new.qty, new.cost_usd, old.qty, old.cost_usd = old.qty, old.cost_usd, ZERO, ZERO
         self.expose(market)
         self.expose(target)
         self.value(self.equity_usd())

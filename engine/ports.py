@@ -10,7 +10,18 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from decimal import Decimal
 from typing import Protocol
 
-from engine.events import Approved, Bar, CorporateAction, Fill, InboxEvent, MarketEvent, OrderUpdate, Quote, Status, Trade
+from engine.events import (
+    Approved,
+    Bar,
+    CorporateAction,
+    Fill,
+    InboxEvent,
+    MarketEvent,
+    OrderUpdate,
+    Quote,
+    Status,
+    Trade,
+)
 
 Publish = Callable[[InboxEvent], None]
 

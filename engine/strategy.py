@@ -18,8 +18,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 from engine.clock import to_datetime
 from engine.errors import ConfigError, suggestion
 from engine.events import (
-    SECOND_NS, Bar, CancelRequest, CorporateAction, Datum, Fill, Intent, News, Quote, Side, Signal, Status,
-    TimeInForce, Timer, Trade,
+    SECOND_NS,
+    Bar,
+    CancelRequest,
+    CorporateAction,
+    Datum,
+    Fill,
+    Intent,
+    News,
+    Quote,
+    Side,
+    Signal,
+    Status,
+    TimeInForce,
+    Timer,
+    Trade,
 )  # fmt: skip
 from engine.market import ZERO
 from engine.orders import Order
@@ -32,7 +45,7 @@ if TYPE_CHECKING:
 
 Number = int | float | Decimal | str
 CALLBACKS = (
-    "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status", "on_corporate_action", "on_signal",
+    "on_start", "on_stop", "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status", "on_corporate_action", "on_signal",
     "on_order", "on_fill", "on_timer",
 )  # fmt: skip
 
@@ -192,9 +205,23 @@ class Strategy:
             group = ("simple", "oto", "bracket")[exits]
         return self._ask(
             Intent(
-                self._next_id(), self.name, symbol, side, _optional(qty), self._core.now_ns, kind, time_in_force,
-                _optional(notional), _optional(limit_price), _optional(stop_price), _optional(trail_price),
-                _optional(trail_percent), extended_hours, group, _optional(take_profit), _optional(stop_loss),
+                self._next_id(),
+                self.name,
+                symbol,
+                side,
+                _optional(qty),
+                self._core.now_ns,
+                kind,
+                time_in_force,
+                _optional(notional),
+                _optional(limit_price),
+                _optional(stop_price),
+                _optional(trail_price),
+                _optional(trail_percent),
+                extended_hours,
+                group,
+                _optional(take_profit),
+                _optional(stop_loss),
                 _optional(stop_loss_limit),
             )  # fmt: skip
         )
@@ -306,7 +333,7 @@ class Strategy:
         if len(given) != 1 or given[0] < 0 or (given[0] == 0 and after_open_s is None):
             raise ValueError("give exactly one of after_s, every_s, before_close_s, after_open_s, and a positive one")
         span_ns = floor(given[0] * SECOND_NS)
-        self._core.set_timer(
+        self._core.supervisor.set_timer(
             self, name, span_ns,
             "after" if after_s is not None else "every" if every_s is not None
             else "before_close" if before_close_s is not None else "after_open",
@@ -333,14 +360,13 @@ class Strategy:
 
     # --- wiring, by the engine -------------------------------------------------------------------------------------
 
-    def _join(self, core: Core, name: str, symbols: tuple[str, ...]) -> None:
-        """Take a place in the corridor; before this a strategy is only its parameters."""
-        vars(self).update(name=name, symbols=symbols)
+    def _join(self, core: Core) -> None:
+        """Take a place in the corridor; before this a strategy is only its name, symbols and parameters."""
         self._core = core
-        self._book = core.portfolio.book(name)
+        self._book = core.portfolio.book(self.name)
         self._positions = self._book.positions
         vars(self)["portfolio"] = Holdings(core.portfolio, self._book)
-        self._id_prefix = f"{core.run_id}-{name}-"
+        self._id_prefix = f"{core.run_id}-{self.name}-"
         self._id_seq = 0
 
     def _next_id(self) -> str:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from engine.clock import Sessions
 from engine.events import (
-    SECOND_NS, CancelRequest, Command, CorporateAction, Event, Snapshot, Status, StrategyHalted, Timer,
+    SECOND_NS,
+    CancelRequest,
+    Command,
+    CorporateAction,
+    Event,
+    RunEnded,
+    RunStarted,
+    Snapshot,
+    Status,
+    StrategyHalted,
+    Timer,
     TradingStateChanged,
 )  # fmt: skip
 from engine.journal import encode
@@ -33,6 +43,36 @@ class Supervisor:
     def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
         self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
         self._begun = False
+        followed = dict.fromkeys(symbol for strategy in core.strategies.values() for symbol in strategy.symbols)
+        self._followed = frozenset(followed)
+        self._shown = self._followed if len(followed) <= MARKS_PER_SNAPSHOT_MAX else frozenset[str]()
+
+    def begin(self, started: RunStarted, warm_up_ns: int = 0) -> None:
+        """Open the journal with the run's header, start the strategies, and let them trade once they are warm."""
+        core = self._core
+        core.now_ns = started.ts_event_ns
+        core.journal.append(started)
+        core.warming_up = True
+        core.tell(core.wiring.hearing("on_start"), started)
+        if warm_up_ns:
+            core.schedule.at(started.ts_event_ns + warm_up_ns, self._activate)
+        else:
+            self._activate(started.ts_event_ns)
+        self.snapshot(started.ts_event_ns)  # what every return is measured from
+        core.due_ns = 0
+
+    def _activate(self, ts_ns: int) -> None:
+        self._core.warming_up = False
+        self.apply([self._core.risk.activate(ts_ns)])
+
+    def finish(self, *, ended: bool) -> None:
+        """Stop the strategies; when the feed came to its end, close the journal's story with a last look."""
+        core = self._core
+        if ended:
+            core.tell(core.wiring.hearing("on_stop"), None)
+            self.snapshot(core.now_ns)
+            core.journal.append(RunEnded(core.now_ns, core.events))
+        core.journal.close()
 
     def elapse(self, now_ns: int) -> None:
         """Let everything happen that is due by `now_ns`, in order of time, before the event in hand."""
@@ -85,15 +125,25 @@ class Supervisor:
         prices = portfolio.marks()
         equity = portfolio.equity_usd(prices)
         portfolio.value(equity)
-        shown = [m for m in portfolio.markets.values() if m.mark == m.mark and (m.on_bar or m.on_quote or m.on_trade)]
+        positions = {symbol: portfolio.markets[symbol].position_qty for symbol in prices}
         core.journal.append(
             Snapshot(
-                ts_ns, portfolio.cash_usd, equity, exact(round(portfolio.gross, 2)), equity - portfolio.cash_usd,
-                portfolio.fees_usd,
-                {symbol: portfolio.markets[symbol].position_qty for symbol in prices},
-                {market.symbol: market.mark for market in shown if len(shown) <= MARKS_PER_SNAPSHOT_MAX or market.position_qty},
-                {name: portfolio.strategy_pnl_usd(book, prices) for name, book in portfolio.books.items()},
-            )  # fmt: skip
+                ts_event_ns=ts_ns,
+                cash_usd=portfolio.cash_usd,
+                equity_usd=equity,
+                gross_usd=sum((abs(qty) * prices[symbol] for symbol, qty in positions.items()), ZERO),
+                net_usd=equity - portfolio.cash_usd,
+                fees_usd=portfolio.fees_usd,
+                positions=positions,
+                marks={
+                    symbol: market.mark
+                    for symbol, market in portfolio.markets.items()
+                    if (symbol in self._shown or symbol in positions) and market.mark == market.mark
+                },
+                strategy_pnl_usd={
+                    name: portfolio.strategy_pnl_usd(book, prices) for name, book in portfolio.books.items()
+                },
+            )
         )
         self.apply(core.risk.check_strategies(ts_ns))
 
@@ -124,7 +174,11 @@ class Supervisor:
             line = line.tb_next
         where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}" if line is not None else ""
         self.apply(
-            [StrategyHalted(name, core.now_ns, "exception", f"{type(error).__name__}: {error}{where}", encode(event).decode())]
+            [
+                StrategyHalted(
+                    name, core.now_ns, "exception", f"{type(error).__name__}: {error}{where}", encode(event).decode()
+                )
+            ]
         )
 
     def _cancel_entries(self, reason: str, strategy: str | None = None) -> None:
@@ -156,7 +210,7 @@ class Supervisor:
         # First the venue's orders, which a split cancels, then the books, then the strategies.
         core = self._core
         core.settle(core.broker.notice(action))
-        if CorporateAction not in core.inputs and action.symbol in self._followed():
+        if CorporateAction not in core.inputs and action.symbol in self._followed:
             core.journal.append(action)  # it moves our books, so the journal must show it
         core.portfolio.act(action)
         if action.action == "symbol_change":
@@ -180,14 +234,13 @@ class Supervisor:
                     for symbol in strategy.portfolio.positions:
                         strategy.close_position(symbol)
 
-    def _followed(self) -> frozenset[str]:
-        return frozenset(symbol for strategy in self._core.strategies.values() for symbol in strategy.symbols)
-
     # --- alarms ----------------------------------------------------------------------------------------------------
 
     def set_timer(self, strategy: Strategy, name: str, span_ns: int, kind: str) -> None:
         """Schedule a strategy's alarm: `after`, `every`, `before_close` or `after_open`."""
-        self._core.schedule.at(self._next_alarm(self._core.now_ns, span_ns, kind), partial(self._ring, strategy, name, span_ns, kind))
+        self._core.schedule.at(
+            self._next_alarm(self._core.now_ns, span_ns, kind), partial(self._ring, strategy, name, span_ns, kind)
+        )
 
     def _ring(self, strategy: Strategy, name: str, span_ns: int, kind: str, ts_ns: int) -> None:
         callback = self._core.wiring.callback(strategy.name, "on_timer")

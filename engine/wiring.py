@@ -46,11 +46,15 @@ class Wiring:
         self._intervals_ns = dict(bar_intervals_ns)
         self._strategies = list(strategies)
         self._callbacks: dict[tuple[str, str], Callback] = {}
+        self.on_order: dict[str, Callback] = {}
+        self.on_fill: dict[str, Callback] = {}
         self.tell: Callable[[Sequence[Callback], Any], None] = _unwired
         for strategy in strategies:
             for name in CALLBACKS:
                 if getattr(type(strategy), name) is not getattr(Strategy, name):
                     callback = getattr(strategy, name)
+                    if name in ("on_start", "on_stop"):
+                        callback = partial(_without_event, callback)
                     self._callbacks[strategy.name, name] = wrap(callback, strategy.name) if wrap else callback
         self._subscribe()
 
@@ -91,6 +95,8 @@ class Wiring:
         self._subscribe()
 
     def _subscribe(self) -> None:
+        self.on_order = {strategy: call for (strategy, name), call in self._callbacks.items() if name == "on_order"}
+        self.on_fill = {strategy: call for (strategy, name), call in self._callbacks.items() if name == "on_fill"}
         for market in self._portfolio.markets.values():
             market.routes, market.bar_interval_ns = {}, 0
             market.on_bar = market.on_quote = market.on_trade = ()
@@ -124,6 +130,10 @@ class Wiring:
         for wanted, callbacks in built.items():
             route.append(BarBuilder(wanted, self._sessions, self._schedule, partial(self.tell, tuple(callbacks))))
         return route
+
+
+def _without_event(callback: Callable[[], None], _event: Any) -> None:
+    callback()
 
 
 def _unwired(callbacks: Sequence[Callback], event: Any) -> None:

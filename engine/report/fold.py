@@ -136,7 +136,7 @@ class Fold:
         except InvariantError as error:
             self.warnings.append(str(error))
         self.executions.append(Execution(fill, order, _reference(order)))
-        self.portfolio.fill(fill, self.portfolio.book(order.strategy), self.portfolio.market(fill.symbol))
+        self.portfolio.fill(fill, order)
         self.trips.fill(fill, order.strategy)
 
     def _act(self, action: CorporateAction) -> None:

@@ -26,20 +26,24 @@ class Desk:
         self, *, cash: str = "100000", multiplier: int = 1, calendar: str = "24/7", now_ns: int = NOON_NS,
         fractionable: Set[str] | None = None, shortable: Set[str] | None = None, active: bool = True, **limits: Any,
     ) -> None:  # fmt: skip
-        self.now_ns = now_ns
+        self.now_ns, self.ids = now_ns, 0
         self.portfolio = Portfolio(Decimal(cash), multiplier=multiplier)
         self.orders = OrderBook(self.portfolio)
-        self.risk = RiskManager(
-            RiskLimits(**{"profile": "wide", **limits}),
-            portfolio=self.portfolio, orders=self.orders, sessions=Sessions(calendar),
-            symbols_by_strategy={name: frozenset({"SPY", "QQQ", "BTC/USD"}) for name in "ab"},
-            fractionable=fractionable, shortable=shortable,
-        )  # fmt: skip
-        self.ids = 0
-        self.risk.on_session(now_ns)
+        self.sessions, self.fractionable, self.shortable = Sessions(calendar), fractionable, shortable
+        self.regime(**limits)
         if active:
             self.risk.activate(now_ns)
         self.bar(100)
+
+    def regime(self, **limits: Any) -> None:
+        """Put the books under these limits, from now on."""
+        self.risk = RiskManager(
+            RiskLimits(**{"profile": "wide", **limits}),
+            portfolio=self.portfolio, orders=self.orders, sessions=self.sessions,
+            symbols_by_strategy={name: frozenset({"SPY", "QQQ", "BTC/USD"}) for name in "ab"},
+            fractionable=self.fractionable, shortable=self.shortable,
+        )  # fmt: skip
+        self.risk.on_session(self.now_ns)
 
     # --- the market --------------------------------------------------------------------------------------------------
 
@@ -48,7 +52,7 @@ class Desk:
 
     def bar(self, price: float, symbol: str = "SPY", interval_ns: int = MINUTE_NS) -> list[Any]:
         """Close a bar at this price; return what a loss limit made of it."""
-        now = self.now_ns
+        now, price = self.now_ns, float(price)
         self.market(symbol).bar = Bar(symbol, now, now, price, price, price, price, 1e6, interval_ns)
         return self.mark(price, symbol)
 
@@ -93,12 +97,19 @@ class Desk:
     def send(self, side: Any, qty: Any, *args: Any, **fields: Any) -> Order:
         """Take an order that has to pass all the way to the venue."""
         order = self.order(side, qty, *args, **fields)
-        verdict = self.risk.review(order, self.now_ns)
+        verdict = self.submit(order)
         assert isinstance(verdict, Approved), verdict
+        return order
+
+    def submit(self, order: Order) -> Approved | Denied:
+        """Take an order as far as the controls let it go."""
+        verdict = self.risk.review(order, self.now_ns)
+        if isinstance(verdict, Denied):
+            return verdict
         self.orders.place(order, verdict)
         self.portfolio.expose(self.market(order.symbol))
         self.risk.consume(verdict, self.now_ns)
-        return order
+        return verdict
 
     def fill(self, order: Order, qty: Any = None, price: Any = "100") -> list[Any]:
         """Execute an order, wholly unless `qty` says otherwise; return what that trips."""
@@ -108,7 +119,7 @@ class Desk:
             f"x{self.ids}", order.id, order.symbol, order.side, size, Decimal(price), Decimal(0), self.now_ns, self.now_ns
         )  # fmt: skip
         assert self.orders.fill(fill) is not None
-        self.portfolio.fill(fill, self.portfolio.book(order.strategy), self.market(order.symbol))
+        self.portfolio.fill(fill, order)
         self.portfolio.expose(self.market(order.symbol))
         return list(self.risk.on_fill(order, fill, self.now_ns))
 

@@ -1,0 +1,76 @@
+"""The event bus: one bounded inbox in front of the corridor.
+
+Publishers at the asyncio edge put events in; the corridor takes all that are there, in order. Overflow has a written
+policy: a quote that a newer one of its symbol overtakes is dropped and counted; nothing else ever is, and an inbox that
+is full of what may not be dropped halts trading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from engine.errors import FeedOverrun
+from engine.events import InboxEvent, Quote
+
+CAPACITY = 100_000
+
+
+class Inbox:
+    """Events between the feeds and the corridor.
+
+    Attributes:
+        conflated: quotes dropped because a newer one of the same symbol was waiting too.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self.conflated = 0
+        self._waiting: list[InboxEvent | None] = []
+        self._quotes: dict[str, int] = {}
+        self._ready = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def publish(self, event: InboxEvent) -> None:
+        """Put an event in; never waits.
+
+        Raises:
+            FeedOverrun: the inbox is full of events that may not be dropped.
+        """
+        if isinstance(event, Quote):
+            older = self._quotes.pop(event.symbol, None)
+            if older is not None:
+                self._waiting[older] = None
+                self.conflated += 1
+        if len(self._waiting) >= self.capacity:
+            self._squeeze()
+            if len(self._waiting) >= self.capacity:
+                raise FeedOverrun(f"the inbox holds {self.capacity} events that may not be dropped")
+        if isinstance(event, Quote):
+            self._quotes[event.symbol] = len(self._waiting)
+        self._waiting.append(event)
+        self._ready.set()
+
+    def close(self) -> None:
+        """Let the reader finish once it has taken what is there."""
+        self._closed = True
+        self._ready.set()
+
+    async def batches(self) -> AsyncIterator[list[InboxEvent]]:
+        """Yield all events that are waiting, until closed."""
+        while True:
+            await self._ready.wait()
+            taken, self._waiting, self._quotes = self._waiting, [], {}
+            if not self._closed:
+                self._ready.clear()
+            if taken:
+                yield [event for event in taken if event is not None]
+            elif self._closed:
+                return
+
+    def _squeeze(self) -> None:
+        self._waiting = [event for event in self._waiting if event is not None]
+        self._quotes = {event.symbol: at for at, event in enumerate(self._waiting) if isinstance(event, Quote)}

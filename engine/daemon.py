@@ -1,0 +1,247 @@
+"""The one place that builds a run from a configuration, and the three ways to go through it: run, backtest, verify.
+
+Starting and recovering are one path: a journal that exists is followed first, by doing the run over from its first
+event, and what comes after its last record is new.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import localcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import bars, journal, plugins
+from engine.clock import LiveClock, Sessions, to_datetime
+from engine.config import RunConfig, from_dict
+from engine.core import Core
+from engine.errors import ConfigError, Divergence, JournalError, suggestion
+from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Command, Fill, MarketEvent, OrderUpdate, RunStarted, Signal
+from engine.journal import Journal
+from engine.market import ZERO
+from engine.orders import OrderBook
+from engine.portfolio import MONEY, Portfolio
+from engine.ports import Feed
+from engine.risk import RiskManager
+from engine.schedule import Schedule
+from engine.strategy import configure
+from engine.wiring import Callback, Wiring
+
+if TYPE_CHECKING:
+    from engine.report import Result
+
+RUN_JOURNAL, BACKTEST_JOURNAL = "run.journal", "backtest.journal"
+SAMPLES = 1000
+SAMPLE_STEPS_NS = (
+    MINUTE_NS,
+    5 * MINUTE_NS,
+    15 * MINUTE_NS,
+    30 * MINUTE_NS,
+    HOUR_NS,
+    2 * HOUR_NS,
+    4 * HOUR_NS,
+    8 * HOUR_NS,
+)
+SESSIONS_WITH_SAMPLES_MAX = 400
+Progress = Callable[[int, int], None]
+"""Called with the number of events so far and the simulated time in ns, now and then."""
+
+
+class Run:
+    """A run that is built and not yet begun: its feed, and a corridor with everything in it."""
+
+    def __init__(
+        self, config: RunConfig, ledger: Journal, *, wrap: Callable[[Callback, str], Callback] | None = None
+    ) -> None:
+        self.config = config
+        self.journal = ledger
+        self.feed: Feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
+        sessions = Sessions(config.calendar)
+        broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
+        portfolio = Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
+        orders, schedule = OrderBook(portfolio), Schedule()
+        strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
+        symbols = {one.name: self._symbols(one.symbols) for one in config.strategies}
+        risk = RiskManager(
+            config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
+            symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
+        )  # fmt: skip
+        broker = broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed)
+        for strategy, one in zip(strategies, config.strategies, strict=True):
+            vars(strategy).update(name=one.name, symbols=symbols[one.name])
+        intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
+        wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
+        self.core = Core(
+            run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
+            broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions,
+            sample_ns=_sample_ns(self.feed.span_ns, always_open=sessions.always_open),
+            inputs=frozenset({Command, Signal} if broker.simulated else {Command, Signal, Fill, OrderUpdate}),
+        )  # fmt: skip
+        for strategy in strategies:
+            strategy._join(self.core)
+
+    def begin(self) -> None:
+        """Write the header and start the strategies."""
+        ledger, config = self.journal, self.config
+        started = RunStarted(
+            config.name, config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION, self.feed.span_ns[0],
+            self.feed.fingerprint, config.broker.use,
+        )  # fmt: skip
+        if ledger.following and (before := journal.header(ledger.path)) != started:
+            raise JournalError(_other_run(ledger.path, before, started))
+        with localcontext(MONEY):
+            self.core.supervisor.begin(started, round(config.warm_up_s * 1e9))
+
+    def replay(self, progress: Progress | None = None) -> None:
+        """Take the whole feed in a plain loop, and finish."""
+        self.begin()
+        batches = self.feed.batches()
+        self.core.run(batches if progress is None else self._told(batches, progress))
+        with localcontext(MONEY):
+            self.core.supervisor.finish(ended=True)
+
+    def _told(self, batches: Iterator[Sequence[MarketEvent]], progress: Progress) -> Iterator[Sequence[MarketEvent]]:
+        for batch in batches:
+            yield batch
+            progress(self.core.events, self.core.now_ns)
+
+    def _symbols(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        known = self.feed.symbols
+        for symbol in wanted:
+            if symbol != "*" and symbol not in known:
+                raise ConfigError(f"symbol '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
+        return tuple(known) if "*" in wanted else tuple(wanted)
+
+
+def check(config: RunConfig) -> str:
+    """Build everything but a journal, and return the resolved plan for a person."""
+    feed: Feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
+    for one in config.strategies:
+        configure(plugins.load(plugins.STRATEGY, one.use), one.params)
+        unknown = [symbol for symbol in one.symbols if symbol != "*" and symbol not in feed.symbols]
+        if unknown:
+            raise ConfigError(f"symbol '{unknown[0]}' is on no tape of the feed{suggestion(unknown[0], feed.symbols)}")
+    first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
+    ledger = config.out_dir / RUN_JOURNAL
+    start = f"goes on with {ledger}" if ledger.exists() else f"starts anew in {config.out_dir}"
+    return f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {first} to {last}\nthis run {start}"
+
+
+def backtest(config: RunConfig, progress: Progress | None = None) -> Result:
+    """Replay a run at full speed and return its result; its files appear in `out_dir` only when all went well."""
+    from engine.report import Result
+
+    target = config.out_dir / BACKTEST_JOURNAL
+    partial = target.with_suffix(".partial")
+    _remove(partial)
+    ledger = Journal(partial, durability="batch")
+    try:
+        ledger.note("config", json.dumps(config.resolved()))
+        Run(config, ledger).replay(progress)
+    except BaseException:
+        _remove(partial)
+        raise
+    _remove(target)
+    partial.rename(target)
+    return Result.from_journal(target)
+
+
+def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
+    """Do a recorded run over and compare; return the number of records and the journal's hash.
+
+    Raises:
+        Divergence: naming the first record that differs.
+        JournalError: the journal cannot be read, or its tape is another one now.
+    """
+    journal.header(path)
+    ledger = Journal(path, follow=True, frozen=True)
+    run = Run(from_dict(json.loads(ledger.noted("config"))), ledger)
+    try:
+        run.replay(progress)
+    except Divergence as difference:
+        if difference.recorded or journal.is_ended(path):
+            raise  # otherwise the run was stopped before the end of its feed, and all that it holds is matched
+    if ledger.following:
+        raise Divergence(ledger.seq + 1, ledger.rest(), "")
+    return ledger.seq, journal.digest(path)
+
+
+def run(config: RunConfig) -> int:
+    """Run the daemon to the end of its feed, or until it is told to stop; return the exit code."""
+    import asyncio
+
+    from engine import logs
+    from engine.live import Stopwatch, serve
+
+    config.out_dir.mkdir(parents=True, exist_ok=True)
+    path, clock = config.out_dir / RUN_JOURNAL, LiveClock()
+    with _lock(config.out_dir / "lock"):
+        follow = path.exists()
+        if follow and journal.is_ended(path):
+            return _report(config, path)
+        stopwatch = Stopwatch(config.handler_budget_ms, clock)
+        built = Run(config, Journal(path, durability=config.journal.durability, follow=follow), wrap=stopwatch.wrap)
+        built.journal.note("config", json.dumps(config.resolved()))
+        logs.configure(
+            level=config.log.level, file=config.out_dir / "log.jsonl" if config.log.file else None,
+            event_time_ns=lambda: built.core.now_ns, clock=clock,
+        )  # fmt: skip
+        try:
+            code = asyncio.run(serve(built, stopwatch, clock))
+        finally:
+            logs.close()
+        return _report(config, path) or code
+
+
+def _report(config: RunConfig, path: Path) -> int:
+    from rich.console import Console
+
+    from engine.report import Result, summary
+
+    result = Result.from_journal(path)
+    page = result.save(config.out_dir)
+    console = Console()
+    console.print(summary.table(result))
+    console.print(f"report: {page}")
+    return 0
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another process runs in {path.parent}; give this run an out_dir of its own") from None
+        yield
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
+    told = f"{path} holds another run"
+    if before.tape_sha256 != now.tape_sha256:
+        return f"{told}: its tape has another content (SHA-256 {before.tape_sha256[:12]}, now {now.tape_sha256[:12]})"
+    if before.account != now.account:
+        return f"{told}: of account {before.account}, not {now.account}"
+    if before.engine_version != now.engine_version:
+        return f"{told}: of engine {before.engine_version}, not {now.engine_version}"
+    old, new = json.loads(before.config), json.loads(now.config)
+    changed = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key))) or "its start"
+    return f"{told}: {changed} differs; set the configuration back, or give this run an out_dir of its own"
+
+
+def _sample_ns(span_ns: tuple[int, int], *, always_open: bool) -> int:
+    """Return the interval of snapshots that gives about `SAMPLES` of them; 0 means each session's end is enough."""
+    days = (span_ns[1] - span_ns[0]) / DAY_NS
+    if days > (SESSIONS_WITH_SAMPLES_MAX if always_open else SESSIONS_WITH_SAMPLES_MAX * 1.45):
+        return 0
+    open_ns = days * DAY_NS if always_open else days * 5 / 7 * 16 * HOUR_NS
+    return next((step for step in SAMPLE_STEPS_NS if open_ns / step <= SAMPLES), SAMPLE_STEPS_NS[-1])

@@ -1,0 +1,38 @@
+"""A recorded tape at a chosen speed, as if it were arriving now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from engine.clock import Clock
+from engine.events import HOUR_NS, SECOND_NS, MarketEvent
+
+GAP_NS = HOUR_NS
+GAP_WAIT_S = 1.0
+Sleep = Callable[[float], "asyncio.Future[None]"]
+
+
+async def pace(
+    batches: Iterable[Sequence[MarketEvent]], publish: Callable[[MarketEvent], None], *, speed: float, clock: Clock
+) -> None:
+    """Publish each event when its time has come, `speed` simulated seconds a second; 0 means at once.
+
+    A gap of more than an hour, a night or a weekend, is passed in one second.
+    """
+    started_ns = tape_ns = last_ns = 0
+    for batch in batches:
+        for event in batch:
+            now = event.ts_recv_ns
+            if not last_ns:
+                started_ns, tape_ns = clock.monotonic_ns(), now
+            elif speed and now - last_ns > GAP_NS:
+                await asyncio.sleep(min(GAP_WAIT_S, (now - last_ns) / speed / SECOND_NS))
+                started_ns, tape_ns = clock.monotonic_ns(), now
+            elif speed and now > last_ns:
+                wait_ns = (now - tape_ns) / speed - (clock.monotonic_ns() - started_ns)
+                if wait_ns > 0:
+                    await asyncio.sleep(wait_ns / SECOND_NS)
+            last_ns = now
+            publish(event)
+        await asyncio.sleep(0)
