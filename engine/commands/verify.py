@@ -11,6 +11,8 @@ Journal = Annotated[Path, typer.Argument(metavar="JOURNAL", help="The journal of
 def command(path: Journal) -> None:
     """Replay a recorded run and name the first record that differs."""
     from engine import daemon
+    from engine.commands.progress import progress_bar
 
-    records, digest = daemon.verify(path)
+    with progress_bar() as progress:
+        records, digest = daemon.verify(path, progress)
     typer.echo(f"{path}: {records:,} records done over, no difference (sha256 {digest})")
