@@ -81,8 +81,8 @@ class RiskManager:
         self._strategy_loss = StrategyLoss(limits, portfolio)
         self.controls: tuple[Control, ...] = (
             self._validity, TradingGate(self._latch), SymbolPermission(self._symbols),
-            SessionGate(limits, always_open=sessions.always_open), MarketState(limits, shortable),
-            DataFreshness(limits), MarketOrderGuard(limits), PriceCollar(limits), ReduceOnly(limits), SelfTrade(),
+            SessionGate(limits, always_open=sessions.always_open), DataFreshness(limits), MarketOrderGuard(limits),
+            PriceCollar(limits), ReduceOnly(limits), MarketState(limits, shortable), SelfTrade(),
             DuplicateOrder(limits, orders), notional, quantity, ControlledRollout(limits, notional, quantity),
             PositionLimit(limits), Exposure(limits, portfolio), BuyingPower(limits, portfolio),
             OpenOrders(limits, orders), MessageRate(limits), DailyOrders(limits), Turnover(limits), self._daily_loss,

@@ -68,11 +68,11 @@ class Pricing:
         """
         if p.sign > 0:
             bound, band, rounding = p.reference_price * self.up, p.market.limit_up_price, ROUND_DOWN
-            if band is not None and bound > band:
+            if band is not None and float(bound) > band:
                 bound = exact(band)
         else:
             bound, band, rounding = p.reference_price * self.down, p.market.limit_down_price, ROUND_UP
-            if band is not None and bound < band:
+            if band is not None and float(bound) < band:
                 bound = exact(band)
         tick = tick_size(bound, p.crypto)
         return max(bound.quantize(tick, rounding), tick)

@@ -96,7 +96,7 @@ class MarketState(Control):
             return f"{market.symbol} is halted"
         up, down = market.limit_up_price, market.limit_down_price
         if up is not None or down is not None:
-            price = p.limit_price or p.reference_price
+            price = float(p.limit_price or p.reference_price)  # a band that is no number refuses
             if (up is not None and not price <= up) or (down is not None and not price >= down):
                 return f"price {price} is outside the limit-up-limit-down band {down} to {up}"
         return self._short(p) if p.sign < 0 else None

@@ -45,7 +45,7 @@ class Desk:
         )  # fmt: skip
         self.risk.on_session(self.now_ns)
 
-    # --- the market --------------------------------------------------------------------------------------------------
+    # --- the market ------------------------------------------------------------------------------------------------
 
     def market(self, symbol: str = "SPY") -> Market:
         return self.portfolio.market(symbol)
@@ -74,7 +74,7 @@ class Desk:
     def wait(self, seconds: float) -> None:
         self.now_ns += round(seconds * SECOND_NS)
 
-    # --- orders --------------------------------------------------------------------------------------------------------
+    # --- orders ----------------------------------------------------------------------------------------------------
 
     def order(self, side: Any, qty: Any, symbol: str = "SPY", strategy: str = "a", **fields: Any) -> Order:
         """Make an order; text becomes Decimal where the field is a number."""
@@ -114,10 +114,8 @@ class Desk:
     def fill(self, order: Order, qty: Any = None, price: Any = "100") -> list[Any]:
         """Execute an order, wholly unless `qty` says otherwise; return what that trips."""
         self.ids += 1
-        size = order.remaining_qty if qty is None else Decimal(qty)
-        fill = Fill(
-            f"x{self.ids}", order.id, order.symbol, order.side, size, Decimal(price), Decimal(0), self.now_ns, self.now_ns
-        )  # fmt: skip
+        size, now = order.remaining_qty if qty is None else Decimal(qty), self.now_ns
+        fill = Fill(f"x{self.ids}", order.id, order.symbol, order.side, size, Decimal(price), Decimal(0), now, now)
         assert self.orders.fill(fill) is not None
         self.portfolio.fill(fill, order)
         self.portfolio.expose(self.market(order.symbol))
