@@ -1,0 +1,92 @@
+"""Which orders the simulated venue takes on, and in Alpaca's words why it refuses the others."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from brokers.hours import Hours
+from brokers.order_table import OrderTable
+from brokers.paper_settings import PaperSettings
+from brokers.working_order import ZERO, WorkingOrder
+from engine.events import Approved, Intent
+from engine.ports import Account
+
+SHORT_MARKUP = Decimal("1.03")  # Alpaca reserves a short sale at 3 % above the market
+
+
+class Verdict(msgspec.Struct):
+    """Whether an order is taken on, and at which price in buying power.
+
+    Attributes:
+        refusal: why not; empty when it is.
+        cost_usd: buying power that it holds until it fills.
+        most: the quantity that it may fill at most, for an exit whose quantity is not known yet.
+    """
+
+    refusal: str
+    cost_usd: Decimal = ZERO
+    most: Decimal | None = None
+
+
+def order_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:
+    """Say why the venue never takes such an order at this hour, or return an empty string."""
+    if intent.extended_hours and not (intent.type == "limit" and intent.time_in_force in ("day", "gtc")):
+        return "extended hours orders must be DAY or GTC limit orders"
+    if intent.time_in_force in ("opg", "cls"):
+        if intent.type not in ("market", "limit"):
+            return f"{intent.time_in_force} orders must be market or limit orders"
+        return hours.auction_refusal(intent.time_in_force, ts_ns)
+    return ""
+
+
+def entry_price(intent: Intent, reference_price: Decimal) -> Decimal:
+    """Return the price per share at which an entry is reserved: its limit, else its stop, else the market's."""
+    price = intent.limit_price or intent.stop_price or reference_price
+    return price if intent.side == "buy" else max(price, reference_price * SHORT_MARKUP)
+
+
+class Admission:
+    """Positions, borrow and buying power, compared; the arithmetic of margin is the account's own."""
+
+    def __init__(self, settings: PaperSettings, account: Account, table: OrderTable, *, crypto: bool) -> None:
+        self._settings, self._account, self._table, self._crypto = settings, account, table, crypto
+
+    def judge(self, approved: Approved, order: WorkingOrder, replaced: WorkingOrder | None) -> Verdict:
+        """Compare an order with the account and with the other open orders, but for the one that it replaces."""
+        intent, price, qty = approved.intent, approved.reference_price, order.left
+        if qty is None:
+            assert intent.notional_usd is not None
+            qty = intent.notional_usd / price
+        position = self._account.position_qty(intent.symbol)
+        entry = qty
+        if position and (position < 0) is order.buy:
+            available = abs(position) - self._table.promised_qty(order, replaced)
+            if qty <= available:
+                return Verdict("", ZERO, available)
+            if not self._settings.allow_flip:
+                return Verdict(f"insufficient qty available for order (requested: {qty}, available: {available})")
+            entry = qty - max(available, ZERO)
+        if intent.order_class == "oco":
+            return Verdict("oco orders must be exit orders")
+        if not order.buy and (refusal := self._short_refusal(intent)):
+            return Verdict(refusal)
+        cost = entry_price(intent, price) * entry
+        free = self._account.buying_power_usd() - self._table.reserved_usd
+        if replaced is not None:
+            free += replaced.reserved_usd
+        if cost > free:
+            return Verdict(f"insufficient buying power (cost basis: {cost:.2f}, buying power: {free:.2f})")
+        return Verdict("", cost)
+
+    def _short_refusal(self, intent: Intent) -> str:
+        settings, symbol = self._settings, intent.symbol
+        if settings.account == "cash" and not self._crypto:
+            return "a cash account cannot sell short"
+        borrowable = symbol in settings.shortable or (settings.easy_to_borrow and symbol not in settings.hard_to_borrow)
+        if self._crypto or not borrowable:
+            return f"asset {symbol} cannot be sold short"
+        if intent.qty is None or intent.qty % 1:
+            return "fractional orders cannot be sold short"
+        return ""

@@ -1,0 +1,181 @@
+"""What holds at the simulated venue whatever the orders and the bars: histories drawn at random."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.events import MINUTE_NS, Bar, Fill, OrderUpdate
+from tests.brokers.paper_venue import Venue, at
+
+TERMINAL = {"canceled", "expired", "rejected", "replaced", "filled"}
+
+cents = st.integers(9_500, 10_500).map(lambda number: number / 100)
+bars = st.tuples(cents, cents, cents, cents, st.integers(0, 2_000)).map(
+    lambda b: (b[0], max(b[:4]), min(b[:4]), b[3], float(b[4]))
+)
+price = st.integers(9_500, 10_500).map(lambda number: str(Decimal(number) / 100))
+shapes = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"type": st.just("limit"), "limit_price": price}),
+    st.fixed_dictionaries({"type": st.just("stop"), "stop_price": price}),
+    st.fixed_dictionaries({"type": st.just("stop_limit"), "stop_price": price, "limit_price": price}),
+    st.fixed_dictionaries({"type": st.just("trailing_stop"), "trail_percent": st.sampled_from(["0.5", "1", "3"])}),
+    st.fixed_dictionaries(
+        {
+            "order_class": st.just("bracket"), "take_profit_limit_price": price, "stop_loss_stop_price": price,
+        }
+    ),
+)  # fmt: skip
+orders = st.tuples(
+    st.sampled_from(["buy", "sell"]),
+    st.integers(1, 400),
+    st.sampled_from(["day", "day", "ioc", "fok"]),
+    st.integers(0, 59_999),  # sent so many ms after the bar before
+    shapes,
+    st.integers(-1, 6),  # canceled so many bars later, never at -1
+)
+histories = st.lists(st.tuples(bars, st.lists(orders, max_size=2)), min_size=1, max_size=12)
+
+
+drawn = settings(deadline=None)  # the first example loads the calendar
+
+
+def play(history: list[Any], seed: int = 1, **options: Any) -> tuple[Venue, dict[str, Any], list[Bar]]:
+    """Run a history of minute bars and orders to the next day; return the venue, the orders and the bars."""
+    venue = Venue(position=100_000, allow_flip=True, seed=seed, **options)
+    sent: dict[str, Any] = {}
+    cancels: dict[int, list[str]] = defaultdict(list)
+    tape = []
+    end_ns = at("10:00")
+    for number, (prices, wishes) in enumerate(history):
+        for order_id in cancels[number]:
+            venue.cancel(order_id)
+        for side, qty, time_in_force, delay_ms, shape, cancel_after in sorted(wishes, key=lambda wish: wish[3]):
+            venue.now_ns = end_ns + delay_ms * 1_000_000
+            if shape.get("order_class"):
+                time_in_force = "day"
+            order_id = venue.order(side, qty, time_in_force=time_in_force, **shape)
+            sent[order_id] = (side, qty, venue.now_ns)
+            if cancel_after >= 0:
+                cancels[number + 1 + cancel_after].append(order_id)
+        end_ns += MINUTE_NS
+        bar = Bar("SPY", end_ns, end_ns, *prices, MINUTE_NS)
+        tape.append(bar)
+        venue.see(bar)
+        venue.now_ns = max(venue.now_ns, end_ns)
+    venue.wait_until(at("12:00", "2019-02-13"))
+    venue.wait_until(at("16:01", "2019-02-13"))
+    return venue, sent, tape
+
+
+@drawn
+@given(histories)
+def test_fills_never_exceed_the_orders_quantity(history: list[Any]) -> None:
+    """The sum over an order's executions is at most what was ordered; a leg's at most its parent's fills."""
+    venue, sent, _ = play(history, participation=0.1)
+    filled: dict[str, Decimal] = defaultdict(Decimal)
+    for answer in venue.answers:
+        if isinstance(answer, Fill):
+            assert answer.qty > 0
+            filled[answer.client_order_id] += answer.qty
+    for order_id, (_, qty, _) in sent.items():
+        assert filled[order_id] <= qty
+        assert filled[f"{order_id}-tp"] + filled[f"{order_id}-sl"] <= filled[order_id]
+
+
+@drawn
+@given(histories)
+def test_every_fill_is_a_price_of_its_bar(history: list[Any]) -> None:
+    """Without slippage no order fills outside its bar's low and high; a target may, at its own limit, to our loss."""
+    venue, _, tape = play(history)
+    for fill in venue.answers:
+        if isinstance(fill, Fill):
+            price = float(fill.price)
+            bars_then = [bar for bar in tape if bar.ts_open_ns <= fill.ts_event_ns <= bar.ts_event_ns]
+            if fill.client_order_id.endswith("-tp"):
+                assert any(price >= bar.low if fill.side == "buy" else price <= bar.high for bar in bars_then)
+            else:
+                assert any(bar.low <= price <= bar.high for bar in bars_then)
+
+
+@drawn
+@given(histories)
+def test_nothing_fills_before_it_has_arrived(history: list[Any]) -> None:
+    """Every fill is later than the acceptance of its order, which is one latency after its sending."""
+    venue, sent, _ = play(history, latency_ms=250)
+    accepted: dict[str, int] = {}
+    for answer in venue.answers:
+        if isinstance(answer, OrderUpdate) and answer.status == "accepted":
+            accepted[answer.client_order_id] = answer.ts_event_ns
+            if answer.client_order_id in sent:
+                assert answer.ts_event_ns == sent[answer.client_order_id][2] + 250_000_000
+        elif isinstance(answer, Fill):
+            assert answer.ts_event_ns >= accepted[answer.client_order_id]
+
+
+@drawn
+@given(histories)
+def test_fills_never_take_more_than_their_share_of_a_bar(history: list[Any]) -> None:
+    """Over all orders, one event's fills are at most the participation times its volume."""
+    venue = Venue(position=100_000, allow_flip=True, participation=0.25)
+    end_ns = at("10:00")
+    for prices, wishes in history:
+        for side, qty, time_in_force, _, shape, _ in wishes:
+            venue.order(side, qty, time_in_force="day" if shape.get("order_class") else time_in_force, **shape)
+        end_ns += MINUTE_NS
+        answers = venue.bar(end_ns, *prices[:4], volume=prices[4])
+        assert sum(a.qty for a in answers if isinstance(a, Fill)) <= Decimal(prices[4]) / 4
+
+
+@drawn
+@given(histories)
+def test_every_order_is_over_when_its_day_is(history: list[Any]) -> None:
+    """Each order has filled or ended by the end of its session, said once; nothing works, is held or reserved on."""
+    venue, sent, _ = play(history, participation=0.2)
+    assert venue.broker.working == {}
+    for order_id, (_, qty, _) in sent.items():
+        ends = [state for state in venue.states(order_id) if state in TERMINAL]
+        filled = sum((Decimal(amount) for amount, _ in venue.fills(order_id)), Decimal(0))
+        assert len(ends) + (filled == qty) == 1
+    assert venue.broker._table.open == {}
+    assert venue.broker._table.reserved_usd == 0
+
+
+@drawn
+@given(histories)
+def test_a_cancel_always_ends_the_order(history: list[Any]) -> None:
+    """One bar after every order has been canceled, none works any more."""
+    venue = Venue(position=100_000, allow_flip=True, participation=0.2)
+    end_ns = at("10:00")
+    for prices, wishes in history:
+        sent = [venue.order(side, qty, **shape) for side, qty, _, _, shape, _ in wishes]
+        end_ns += MINUTE_NS
+        venue.bar(end_ns, *prices[:4], volume=prices[4])
+        for order_id in sent:
+            for name in (order_id, f"{order_id}-sl"):
+                venue.cancel(name)
+        venue.wait_until(venue.now_ns + 50_000_000)
+        assert venue.broker.working == {}
+
+
+@drawn
+@given(histories)
+def test_the_same_events_give_the_same_answers(history: list[Any]) -> None:
+    """Two venues with one seed, under jitter, say the same word for word."""
+    options = {"latency_jitter_ms": 30.0, "participation": 0.1, "slippage": "fixed_bps", "slippage_params": {"bps": 1}}
+    assert play(history, seed=3, **options)[0].answers == play(history, seed=3, **options)[0].answers
+
+
+@drawn
+@given(histories)
+def test_later_bars_change_nothing_that_was_before(history: list[Any]) -> None:
+    """What the venue answered by any bar does not depend on the bars after it."""
+    half = history[: len(history) // 2 + 1]
+    cut_ns = at("10:00") + len(half) * MINUTE_NS
+    whole, part = (play(each)[0].answers for each in (history, half))
+    assert [a for a in whole if a.ts_event_ns < cut_ns] == [a for a in part if a.ts_event_ns < cut_ns]
