@@ -12,7 +12,7 @@ from decimal import Decimal
 from engine.errors import InvariantError
 from engine.events import Approved, CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
 from engine.market import ZERO, Market
-from engine.portfolio import Portfolio, Position, StrategyBook
+from engine.portfolio import NANO, Portfolio, Position, StrategyBook
 
 TERMINAL = frozenset({"denied", "filled", "canceled", "expired", "rejected", "replaced"})
 _ENDS = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
@@ -24,9 +24,9 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "accepted": _ENDS | {"held", "partially_filled", "pending_cancel", "pending_replace"},
     "partially_filled": _ENDS | {"pending_cancel", "pending_replace"},
     "pending_cancel": _ENDS,
-    "pending_replace": _ENDS | {"accepted", "partially_filled", "pending_cancel"},
+    "pending_replace": _ENDS | {"accepted", "held", "partially_filled", "pending_cancel"},
 }
-"""Legal next steps. The ends are missing on purpose: nothing follows them but a late fill, which is booked and flagged."""
+"""Legal next steps. The ends are missing on purpose: nothing follows them but a late fill, booked and flagged."""
 
 
 class Order:
@@ -105,10 +105,12 @@ class OrderBook:
         """
         if order.id in self.orders:
             raise InvariantError(f"order id {order.id} used twice")
-        order.intent, order.type, order.reference_price = approved.intent, approved.intent.type, approved.reference_price
+        order.intent, order.reference_price = approved.intent, approved.reference_price
+        order.type = order.intent.type
         if order.intent.notional_usd is not None:
-            # What the notional buys is known only at the venue: until then it counts as at the reference price.
-            order.qty = order.intent.notional_usd / approved.reference_price
+            # What the notional buys is known only at the venue: until then it counts as at the reference price, on the
+            # grid of quantities, so that the sums it enters come back to zero.
+            order.qty = (order.intent.notional_usd / approved.reference_price).quantize(NANO)
         self._register(order, "pending_new")
         self._count(order, order.qty)
         if order.intent.replaces:
@@ -164,7 +166,7 @@ class OrderBook:
         by_notional = order.intent.notional_usd is not None
         if order.filled_qty > order.qty and not by_notional:
             raise InvariantError(f"order {order.id} for {order.qty} was filled for {order.filled_qty}")
-        if order.filled_qty == order.qty and not late:
+        if order.filled_qty == order.qty and not late and not by_notional:
             order.status = "filled"
             self._end(order)
         elif not late:
@@ -207,7 +209,7 @@ class OrderBook:
             self._count(order, ZERO)
             if order.parent is not None:  # its sibling may live on: then that one counts
                 for sibling in order.parent.legs:
-                    if sibling.status in ("accepted", "partially_filled"):
+                    if sibling.is_open and sibling.status != "held":
                         self._count(sibling, sibling.remaining_qty)
                         break
 
