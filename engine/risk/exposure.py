@@ -102,8 +102,9 @@ class BuyingPower(Control):
     def check(self, p: Proposal) -> str | None:
         portfolio = self._portfolio
         if portfolio.multiplier == 1 and p.sign > 0:
-            released = p.replaced.reserved_usd if p.replaced is not None else ZERO
-            cost_usd = portfolio.reserved_usd - released + p.qty * p.cost_price
+            cost_usd = portfolio.reserved_usd + p.qty * p.cost_price
+            if p.replaced is not None:
+                cost_usd -= p.replaced.reserved_usd
             available_usd = portfolio.cash_usd * self._kept
             if cost_usd <= available_usd:
                 return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from math import inf
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -47,7 +47,7 @@ from engine.risk.rate import (
     RejectBreaker,
     RepeatedExecution,
     Turnover,
-)  # fmt: skip
+)
 from engine.risk.size import ControlledRollout, OrderNotional, OrderQuantity
 from engine.risk.state import Latch, MarketState, SessionGate, SymbolPermission, TradingGate
 from engine.risk.validity import OrderValidity
@@ -264,8 +264,7 @@ def _denied(control: Any, p: Proposal, reason: str) -> Denied:
 def _overridden(controls: Sequence[Control], name: str) -> tuple[MethodType, ...]:
     """Return the methods of this name that do something."""
     kept = [control for control in controls if getattr(type(control), name) is not getattr(Control, name)]
-    found: Any = tuple(getattr(control, name) for control in kept)
-    return found  # type: ignore[no-any-return]  # bound methods, which `getattr` does not know
+    return tuple(cast("MethodType", getattr(control, name)) for control in kept)
 
 
 def _above(value: float) -> float:

@@ -7,7 +7,6 @@ its way to close it. Everything else is an *entry*.
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
-from math import inf
 from typing import Literal
 
 from engine.clock import Session
@@ -18,6 +17,7 @@ from engine.portfolio import Portfolio, Position, exact
 from engine.risk.limits import RiskLimits
 
 ONE = Decimal(1)
+PRICE_MAX = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
 CENT, SUB_DOLLAR_TICK, NANO = Decimal("0.01"), Decimal("0.0001"), Decimal("1e-9")
 AUCTIONS = frozenset({"opg", "cls"})
 
@@ -112,9 +112,9 @@ class Proposal:
         found = market.reference(now_ns)
         price: float
         self.reference: Literal["quote", "trade", "bar", "mark"]
-        self.fresh = found is not None and found[0] < inf
+        self.fresh = found is not None and found[0] < PRICE_MAX
         price, self.reference = found if found is not None and self.fresh else (market.mark, "mark")
-        self.reference_price = Decimal(repr(price)) if 0 < price < inf else ZERO
+        self.reference_price = Decimal(repr(float(price))) if 0 < price < PRICE_MAX else ZERO
 
     def measure(self, pricing: Pricing) -> None:
         """Compute what the controls compare; the numbers of the intent are known to be sound."""

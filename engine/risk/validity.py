@@ -8,9 +8,9 @@ from decimal import Decimal
 from engine.events import Intent
 from engine.orders import TRANSITIONS
 from engine.risk.control import Control
-from engine.risk.proposal import AUCTIONS, CENT, NANO, ONE, Proposal, tick_size
+from engine.risk.proposal import AUCTIONS, CENT, NANO, ONE, PRICE_MAX, Proposal, tick_size
 
-HUGE = Decimal(10) ** 12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
+NUMBER_MAX = Decimal(PRICE_MAX)
 ID_LENGTH_MAX = 128
 TRAIL_PERCENT_MIN = Decimal("0.1")
 
@@ -39,8 +39,8 @@ def wrong_number(name: str, value: object) -> str | None:
         return f"{name} {value!r} is no Decimal"
     if not value.is_finite():
         return f"{name} {value} is not finite"
-    if not 0 < value < HUGE:
-        return f"{name} {value} is not between 0 and {HUGE}"
+    if not 0 < value < NUMBER_MAX:
+        return f"{name} {value} is not between 0 and {NUMBER_MAX}"
     return None
 
 

@@ -1,6 +1,9 @@
 """The `[risk]` table: nothing is defaulted in silence."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -92,3 +95,26 @@ def test_every_description_names_its_control_and_every_name_its_unit() -> None:
             assert field.description[0] == "C"
             assert field.description[1:3].isdigit()
             assert name.endswith(units) or isinstance(SMALL_ACCOUNT[name], bool), name
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "risk_controls.md").read_text()
+
+
+def test_the_page_shows_every_limit_with_its_small_account_value() -> None:
+    """What docs/risk_controls.md says is what the profile does."""
+    shown = dict(re.findall(r"`(\w+)` (\d+|true|false)[, |]", PAGE.partition("## The controls")[2]))
+    assert shown == {key: str(value).lower().removesuffix(".0") for key, value in SMALL_ACCOUNT.items()}
+
+
+def test_the_page_shows_every_control_and_whether_it_binds_reductions(desk: Any) -> None:
+    """A row for each control that runs, marked where an exit has to pass it too."""
+    for control in desk().risk.controls:
+        mark = ", **all**" if control.binds_reductions else ""
+        assert f"\n| {control.label}{mark} |" in PAGE
+
+
+def test_the_page_shows_the_order_in_which_the_controls_are_asked(desk: Any) -> None:
+    """The first refusal wins, so the order is part of what is promised."""
+    risk = desk().risk
+    asked = ["C25", *(check.__self__.code for check in risk._entry_checks)]
+    assert ", ".join(asked) in " ".join(PAGE.split())

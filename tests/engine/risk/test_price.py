@@ -158,9 +158,9 @@ def test_max_data_age_s_and_max_data_age_periods_count(desk: Any) -> None:
     assert d.refusal("buy", "1") == ""
 
 
-@pytest.mark.parametrize("price", [nan, inf, -inf, 0.0, -1.0])
+@pytest.mark.parametrize("price", [nan, inf, -inf, 0.0, -1.0, 1e12, 1e300])
 def test_a_price_that_is_none_refuses(desk: Any, price: float) -> None:
-    """C06: not a number, infinite, zero and negative are no prices; nothing is computed with them."""
+    """C06: not a number, infinite, zero, negative and absurd are no prices; nothing is computed with them."""
     d = desk()
     d.market("QQQ").bar = d.market().bar.__class__(
         "QQQ", d.now_ns, d.now_ns, price, price, price, price, 1.0, HOUR_NS
