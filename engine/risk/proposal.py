@@ -123,7 +123,7 @@ class Proposal:
         if qty is None:
             assert intent.notional_usd is not None
             # Without a fresh price nobody knows what a notional buys or sells, so it is never a reduction then.
-            qty = intent.notional_usd / price if self.fresh else ZERO
+            qty = (intent.notional_usd / price).quantize(NANO) if self.fresh else ZERO
             self.notional_usd, self.cost_price = intent.notional_usd, price
         else:
             if intent.type == "market":

@@ -188,3 +188,12 @@ def test_a_reduction_without_a_fresh_price_goes_as_it_is(desk: Any) -> None:
     assert d.refusal("sell", "10", type="limit", limit_price="50") == ""
     assert d.refusal("sell", "11").startswith("C06: ")
     assert d.refusal("sell", None, notional_usd="100").startswith("C06: ")
+
+
+def test_the_order_shows_what_it_became(desk: Any) -> None:
+    """C05: once approved the live order is the limit order, so the self-trade control sees its price."""
+    d = desk(**COLLAR, market_orders_as_limits=True)
+    order = d.send("buy", "1")
+    assert (order.type, order.intent.limit_price) == ("limit", Decimal("103.00"))
+    assert d.refusal("sell", "1", type="limit", limit_price="103.01") == ""
+    assert d.refusal("sell", "1").startswith("C21: ")
