@@ -1,0 +1,87 @@
+"""The commands on the shipped demonstration: plan, backtest, daemon, verify, report, each with its exit code."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from engine import cli
+
+DEMO = Path(__file__).parents[3] / "config" / "demo.toml"
+
+
+def onetape(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run --check` exits with 0, shows overridden values, and leaves no file behind."""
+    assert onetape("run", DEMO, "--check", "--set", f"out_dir={tmp_path / 'out'}", "--set", "seed=11") == 0
+    shown = capsys.readouterr().out
+    assert "seed = 11\n" in shown
+    assert "risk.profile = " in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backtest_leaves_a_report_that_verify_and_report_understand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`backtest` writes its five files, `verify` finds no difference, `report` makes the same figures again."""
+    out, again = tmp_path / "out", tmp_path / "again"
+    assert onetape("backtest", DEMO, "--set", f"out_dir={out}") == 0
+    assert f"report: {out / 'report.html'}" in capsys.readouterr().out
+    names = {"backtest.journal", "fills.csv", "report.html", "summary.json", "trades.csv"}
+    assert {path.name for path in out.iterdir()} == names
+    assert onetape("verify", out / "backtest.journal") == 0
+    assert "no difference" in capsys.readouterr().out
+    assert onetape("report", out / "backtest.journal", "--out", again) == 0
+    assert json.loads((again / "summary.json").read_text()) == json.loads((out / "summary.json").read_text())
+
+
+def test_verify_of_an_altered_journal_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that somebody changed breaks the chain, and the message says so."""
+    assert onetape("backtest", DEMO, "--set", f"out_dir={tmp_path}") == 0
+    capsys.readouterr()
+    path = tmp_path / "backtest.journal"
+    with sqlite3.connect(path) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})") if row[2] in ("BLOB", "TEXT")]
+            for column in columns:
+                database.execute(f"UPDATE {table} SET {column} = replace({column}, 'CHLY', 'CHLX') WHERE rowid > 1")
+    database.close()
+    assert onetape("verify", path) in (2, 5)
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_journal_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`verify` and `report` of a missing file, or of something else, exit with 2 and its path."""
+    (tmp_path / "text.journal").write_text("not a journal")
+    for command in ("verify", "report"):
+        for name in ("gone.journal", "text.journal"):
+            assert onetape(command, tmp_path / name) == 2
+            assert name in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["text.journal"]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("strategies.cross.symbols=['NONE']", "NONE"),
+        ("calendar=XNYSE", "unknown calendar 'XNYSE'; did you mean"),
+        ("strategies.cross.params.fats=1", "did you mean 'fast'?"),
+        ("risk.max_order_qty=-1", "risk.max_order_qty"),
+    ],
+)
+@pytest.mark.parametrize("command", [("run", "--check"), ("backtest",)], ids=["check", "backtest"])
+def test_bad_input_is_one_message_and_no_file(
+    key: str, message: str, command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `--check` refuses a backtest refuses too, with exit code 2 and nothing half-written."""
+    out = tmp_path / "out"
+    assert onetape(command[0], DEMO, *command[1:], "--set", key, "--set", f"out_dir={out}") == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+    assert not out.exists()
