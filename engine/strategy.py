@@ -155,13 +155,13 @@ class Strategy:
 
     def buy(self, symbol: str, qty: Number | None = None, **fields: Any) -> Order:
         """Ask to buy; `fields` are those of `submit_order`. Return the live order."""
-        if fields or qty is None:
+        if fields or qty is None or "/" in symbol:
             return self.submit_order(symbol, "buy", qty, **fields)
         return self._ask(Intent(self._next_id(), self.name, symbol, "buy", _decimal(qty), self._core.now_ns))
 
     def sell(self, symbol: str, qty: Number | None = None, **fields: Any) -> Order:
         """Ask to sell; `fields` are those of `submit_order`. Return the live order."""
-        if fields or qty is None:
+        if fields or qty is None or "/" in symbol:
             return self.submit_order(symbol, "sell", qty, **fields)
         return self._ask(Intent(self._next_id(), self.name, symbol, "sell", _decimal(qty), self._core.now_ns))
 
@@ -172,7 +172,7 @@ class Strategy:
         qty: Number | None = None,
         *,
         type: str = "",  # noqa: A002  # Alpaca's own field name
-        time_in_force: TimeInForce = "day",
+        time_in_force: TimeInForce | None = None,
         notional: Number | None = None,
         limit_price: Number | None = None,
         stop_price: Number | None = None,
@@ -187,7 +187,8 @@ class Strategy:
         """Ask for an order, in Alpaca's field names; type and class follow from the prices given.
 
         A take-profit and a stop-loss make a bracket, one of them an OTO; `order_class="oco"` makes two exits of which
-        one cancels the other. Return the live order: it is `denied` or `pending_new` when the handler has returned.
+        one cancels the other. Unless told, an order lives for the day, and one on a crypto pair until it is canceled.
+        Return the live order: it is `denied` or `pending_new` when the handler has returned.
 
         Units: `qty` in shares or coins, `notional` in dollars, `trail_percent` in percent.
         """
@@ -212,7 +213,7 @@ class Strategy:
                 _optional(qty),
                 self._core.now_ns,
                 kind,
-                time_in_force,
+                time_in_force or ("gtc" if "/" in symbol else "day"),
                 _optional(notional),
                 _optional(limit_price),
                 _optional(stop_price),

@@ -215,6 +215,7 @@ class Supervisor:
         core.portfolio.act(action)
         if action.action == "symbol_change":
             core.wiring.rename(action.symbol, action.new_symbol)
+            core.risk.rename(action.symbol, action.new_symbol)
         core.tell(core.wiring.hearing("on_corporate_action", (action.symbol,)), action)
 
     def _on_command(self, command: Command) -> None:

@@ -24,7 +24,7 @@ from engine.strategy import configure, parameters
 
 
 def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read the run in the file at `path`, with each of `overrides` (`risk.max_orders_per_day=5`) on top.
+    """Read the run in the file at `path`, with each of `overrides` (`risk.max_orders_per_day_count=5`) on top.
 
     Raises:
         ConfigError: naming every problem with its line.
@@ -133,7 +133,7 @@ def _override(tree: dict[str, Any], text: str, problems: Problems) -> None:
     dotted, equals, value = text.partition("=")
     keys = [key.strip() for key in dotted.split(".")]
     if not equals or not all(keys):
-        raise ConfigError(f"--set {text}: write key=value, such as risk.max_orders_per_day=5")
+        raise ConfigError(f"--set {text}: write key=value, such as risk.max_orders_per_day_count=5")
     node: Any = tree
     path: KeyPath = ()
     for depth, key in enumerate(keys):
