@@ -272,7 +272,7 @@ class Strategy:
         """Ask for what is missing to a position of `qty`, open orders counted; None when nothing is.
 
         A position never changes its side in one order: towards the other side it is closed first, and the next call
-        opens the new one.
+        opens the new one. Open orders that would overshoot the target are canceled instead, and None is returned too.
         """
         position = self._positions.get(symbol) or self._book.position(symbol)
         expected = position.qty + position.open_qty
@@ -286,6 +286,11 @@ class Strategy:
             target = ZERO
         missing = target - expected
         if not missing:
+            return None
+        if missing * position.open_qty < 0:  # what is on its way goes too far: it is canceled, not traded against
+            for order in self.open_orders(symbol):
+                if order.sign * missing < 0 and order.parent is None:
+                    self.cancel_order(order)
             return None
         return self.submit_order(symbol, "buy" if missing > 0 else "sell", abs(missing), **fields)
 

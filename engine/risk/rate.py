@@ -17,6 +17,7 @@ from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal
 from engine.risk.state import Latch
 
+BAR_SLACK_NS = 5 * SECOND_NS
 RESTING_SLACK = 64
 NEVER_RESTS = frozenset({"ioc", "fok", "opg", "cls"})
 
@@ -210,6 +211,8 @@ class RejectBreaker(Control):
 class OrderAge(Control):
     """Name the entries that have rested too long; an entry sent while the venue is closed rests from the open on.
 
+    Where bars are longer than the limit, an entry may rest for one of them.
+
     Attributes:
         due_ns: when the oldest entry that may still rest is too old; `NEVER_NS` when none rests.
     """
@@ -230,7 +233,7 @@ class OrderAge(Control):
         if len(self._resting) > 2 * len(self._orders.open) + RESTING_SLACK:  # behind an old one that still rests
             self._resting = [entry for entry in self._resting if entry[1] in self._orders.open]
             heapq.heapify(self._resting)
-        heapq.heappush(self._resting, (starts_ns + self._max_age_ns, p.order.id))
+        heapq.heappush(self._resting, (starts_ns + self._max_age_of(p), p.order.id))
         self.due_ns = self._resting[0][0]
 
     def expired(self, now_ns: int) -> list[str]:
@@ -249,6 +252,13 @@ class OrderAge(Control):
         while resting and resting[0][1] not in live:
             heapq.heappop(resting)
         self.due_ns = resting[0][0] if resting else NEVER_NS
+
+    def _max_age_of(self, p: Proposal) -> int:
+        """Return the age that is too old: at least one bar, for what became of an order is known at its bar's close."""
+        bar = p.market.bar
+        if bar is None or bar.interval_ns < self._max_age_ns:
+            return self._max_age_ns
+        return bar.interval_ns + BAR_SLACK_NS
 
     def _next_open_ns(self, p: Proposal) -> int:
         """Return when the order can be filled first."""
