@@ -2,9 +2,9 @@
 
 A SQLite file in WAL mode whose table `pages` holds JSON lines; each page carries the SHA-256 of all lines up to its
 end, so the hash of a run does not depend on how its lines fell into pages, and any tool that can read SQLite can check
-it. State is a fold over these lines. A journal that is opened again first *follows*: the run is done
-over, each record it produces is compared with the recorded one, and only past the last recorded line is anything
-appended. Restart and `onetape verify` are that one mechanism.
+it. State is a fold over these lines. A journal that is opened again first *follows*: the run is done over, each record
+it produces is compared with the recorded one, and only past the last recorded line is anything appended. Restart and
+`onetape verify` are that one mechanism.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ PRAGMAS = {
     "power": ("journal_mode = wal", "synchronous = full"),
 }
 """What SQLite promises of a commit: nothing before the end, to survive a kill, to survive a power cut."""
+
+TABLES = """
+create table if not exists pages
+    (first_seq integer primary key, lines integer not null, body text not null, digest text not null);
+create table if not exists notes (key text primary key, value text not null);
+"""
 
 _encoder = msgspec.json.Encoder()
 encode, _encode_lines = _encoder.encode, _encoder.encode_lines
@@ -55,16 +61,18 @@ class Journal:
         self._durability = durability
         self._page: list[Record] = []
         self._hash = hashlib.sha256()
-        self._recorded: Iterator[bytes] = iter(())
-        self._next: bytes | None = None
-        self._comparing = frozen
         self._connection = _connect(self.path, durability, frozen=frozen)
-        if follow:
-            self._recorded = _lines(self._connection, self.path)
-            self._next = next(self._recorded, None)
-            self._comparing = self._next is not None or frozen
-        elif self._connection.execute("select count(*) from pages").fetchone()[0]:
-            raise JournalError(f"{self.path} holds a run already; continue it, or give this one a folder of its own")
+        try:
+            recorded = _lines(self._connection, self.path)
+            self._next = next(recorded, None)
+            if self._next is not None and not follow:
+                told = "holds a run already; continue it, or give this one a folder of its own"
+                raise JournalError(f"{self.path} {told}")
+        except JournalError:
+            self._connection.close()
+            raise
+        self._recorded = recorded
+        self._comparing = self._next is not None or frozen
 
     @property
     def following(self) -> bool:
@@ -73,10 +81,10 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Add a record at the end, or compare it while following."""
-        self.seq += 1
         if self._comparing:
             self._follow(encode(record))
             return
+        self.seq += 1
         page = self._page
         page.append(record)  # records are frozen: encoding a page of them at once costs a third
         if len(page) >= PAGE_LINES:
@@ -108,7 +116,10 @@ class Journal:
 
     def note(self, key: str, value: str) -> None:
         """Keep a remark beside the chain: what says where a run lies, not what it is."""
-        self._connection.execute("insert or replace into notes values (?, ?)", (key, value))
+        try:
+            self._connection.execute("insert or replace into notes values (?, ?)", (key, value))
+        except sqlite3.Error as error:
+            raise JournalWriteError(f"{self.path}: the disk refused the note '{key}': {error}") from error
 
     def noted(self, key: str) -> str:
         """Return a remark.
@@ -124,7 +135,8 @@ class Journal:
     def _follow(self, line: bytes) -> None:
         recorded = self._next
         if recorded != line:
-            raise Divergence(self.seq, (recorded or b"").decode(), line.decode())
+            raise Divergence(self.seq + 1, (recorded or b"").decode(), line.decode())
+        self.seq += 1
         self._hash.update(line + b"\n")
         self._next = next(self._recorded, None)
         self._comparing = self._next is not None or self.frozen
@@ -132,15 +144,15 @@ class Journal:
     def _write(self) -> None:
         if not self._page:
             return
-        body = _encode_lines(self._page)
-        self._hash.update(body)
+        body, chain = _encode_lines(self._page), self._hash.copy()
+        chain.update(body)
         first = self.seq - len(self._page) + 1
-        row = (first, len(self._page), body.decode(), self._hash.hexdigest())
+        row = (first, len(self._page), body.decode(), chain.hexdigest())
         try:
             self._connection.execute("insert into pages values (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             raise JournalWriteError(f"{self.path}: the disk refused records {first} to {self.seq}: {error}") from error
-        self._page = []
+        self._page, self._hash = [], chain
 
 
 def read(path: Path | str) -> Iterator[Record]:
@@ -149,8 +161,6 @@ def read(path: Path | str) -> Iterator[Record]:
     Raises:
         JournalError: missing, no journal, of another schema, or a broken chain, named by its page.
     """
-    if not Path(path).is_file():
-        raise JournalError(f"no journal at {path}")
     connection = _connect(Path(path), "process", frozen=True)
     try:
         for line in _lines(connection, Path(path)):
@@ -170,14 +180,13 @@ def header(path: Path | str) -> RunStarted:
     first = next(read(path), None)
     if not isinstance(first, RunStarted):
         raise JournalError(f"{path} does not begin with a run's header")
-    if first.schema_version != SCHEMA_VERSION:
-        raise JournalError(f"{path} has journal schema {first.schema_version}; this version reads {SCHEMA_VERSION}")
     return first
 
 
 def is_ended(path: Path | str) -> bool:
     """Tell whether a journal's feed came to its end; one that was stopped or killed goes on when started again."""
-    return isinstance(deque(read(path), maxlen=1).pop(), RunEnded)
+    last = deque(read(path), maxlen=1)
+    return bool(last) and isinstance(last[0], RunEnded)
 
 
 def digest(path: Path | str) -> str:
@@ -191,36 +200,50 @@ def digest(path: Path | str) -> str:
 
 
 def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection:
+    if frozen and not path.is_file():
+        raise JournalError(f"no journal at {path}")
+    connection: sqlite3.Connection | None = None
     try:
         if frozen:
-            if not path.is_file():
-                raise JournalError(f"no journal at {path}")
-            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            if not connection.execute("select 1 from sqlite_master").fetchone():
+                connection.close()  # its run was killed before the first record: as good as empty
+                connection = sqlite3.connect(":memory:", isolation_level=None)
+                connection.executescript(TABLES)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, isolation_level=None)
             for pragma in PRAGMAS[durability]:
                 connection.execute(f"pragma {pragma}")
-            connection.execute(
-                "create table if not exists pages"
-                " (first_seq integer primary key, lines integer not null, body text not null, digest text not null)"
-            )
-            connection.execute("create table if not exists notes (key text primary key, value text not null)")
+            connection.executescript(TABLES)
         connection.execute("select first_seq, lines, body, digest from pages limit 1")
-    except sqlite3.DatabaseError as error:
-        raise JournalError(f"{path} is no journal: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        wrong = "is no journal" if path.is_file() else "cannot be written"
+        raise JournalError(f"{path} {wrong}: {error}") from error
     return connection
 
 
 def _lines(connection: sqlite3.Connection, path: Path) -> Iterator[bytes]:
     chain, expected = hashlib.sha256(), 1
-    for first, count, text, recorded in connection.execute(
-        "select first_seq, lines, body, digest from pages order by first_seq"
-    ):
-        body = text.encode()
-        chain.update(body)
-        lines = body.split(b"\n")[:-1]
-        if first != expected or len(lines) != count or chain.hexdigest() != recorded:
-            raise JournalError(f"{path}: the hash chain breaks in the page of records {first} to {first + count - 1}")
-        expected += count
-        yield from lines
+    pages = connection.execute("select first_seq, lines, cast(body as blob), digest from pages order by first_seq")
+    try:
+        for first, count, body, recorded in pages:
+            chain.update(body)
+            lines = body.split(b"\n")[:-1]
+            if first != expected or len(lines) != count or chain.hexdigest() != recorded:
+                last = first + count - 1
+                raise JournalError(f"{path}: the hash chain breaks in the page of records {first} to {last}")
+            if expected == 1:
+                _check_schema(lines[0], path)
+            expected += count
+            yield from lines
+    except sqlite3.Error as error:
+        raise JournalError(f"{path} is damaged after record {expected - 1}: {error}") from error
+
+
+def _check_schema(header: bytes, path: Path) -> None:
+    version = msgspec.json.decode(header).get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise JournalError(f"{path} has journal schema {version}; this version reads {SCHEMA_VERSION}")
