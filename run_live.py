@@ -1,4 +1,4 @@
-"""The daemon: `python run_live.py CONFIG [--check] [--live] [--set KEY=VALUE]` is `onetape run` with the same arguments.
+"""The daemon: `python run_live.py CONFIG [--check] [--live] [--set KEY=VALUE]`, the same as `onetape run`.
 
 It reads one configuration, builds the run, trades it to its end and exits with the code that says how it ended.
 """
