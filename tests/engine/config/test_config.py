@@ -212,7 +212,7 @@ def test_a_bad_override_is_told_as_it_was_typed(write: Write) -> None:
     path = write(RUN)
     assert told(path, "seed=soon").startswith('--set seed=soon: seed: should be a valid integer, not "soon"')
     assert told(path, "sed=8").startswith("--set sed=8: sed: unknown key; did you mean 'seed'?")
-    assert told(path, "seed") == "--set seed: write key=value, such as risk.max_orders_per_day=5"
+    assert told(path, "seed") == "--set seed: write key=value, such as risk.max_orders_per_day_count=5"
     assert (
         told(path, "strategies.corss.bar=1h")
         == "--set strategies.corss.bar=1h: strategies has no 'corss'; it has cross"
