@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from brokers.execution import notional_qty
 from brokers.hours import Hours
 from brokers.order_table import OrderTable
 from brokers.paper_settings import PaperSettings
@@ -30,8 +31,8 @@ class Verdict(msgspec.Struct):
     most: Decimal | None = None
 
 
-def order_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:
-    """Say why the venue never takes such an order at this hour, or return an empty string."""
+def hours_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:
+    """Say why an order for the extended hours or an auction comes in vain, or return an empty string."""
     if intent.extended_hours and not (intent.type == "limit" and intent.time_in_force in ("day", "gtc")):
         return "extended hours orders must be DAY or GTC limit orders"
     if intent.time_in_force in ("opg", "cls"):
@@ -57,8 +58,7 @@ class Admission:
         """Compare an order with the account and with the other open orders, but for the one that it replaces."""
         intent, price, qty = approved.intent, approved.reference_price, order.left
         if qty is None:
-            assert intent.notional_usd is not None
-            qty = intent.notional_usd / price
+            qty = notional_qty(order, price)
         position = self._account.position_qty(intent.symbol)
         entry = qty
         if position and (position < 0) is order.buy:

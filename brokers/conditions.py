@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
 
 from brokers.hours import Hours
 from brokers.paper_settings import PaperSettings
 from brokers.working_order import Offer
 from engine.events import Bar, Quote, Status, Trade
 
-NO_BAND = (0.0, math.inf)
+SMALLEST, LARGEST = math.ulp(0.0), sys.float_info.max
+ANY_PRICE = (SMALLEST, LARGEST)
 
 
 class Conditions:
-    """The market's state by symbol, as far as the venue has been told.
-
-    Attributes:
-        bands: limit-down and limit-up prices of the symbols that have any.
-    """
+    """The market's state by symbol, as far as the venue has been told."""
 
     __slots__ = (
-        "_halted", "_hours", "_participation", "_quote_size_cap", "_quoted_ns", "_tick_life_ns", "_ticked_ns", "bands",
+        "_bands", "_halted", "_hours", "_participation", "_quote_size_cap", "_quoted_ns", "_tick_life_ns", "_ticked_ns",
     )  # fmt: skip
 
     def __init__(self, settings: PaperSettings, hours: Hours) -> None:
@@ -30,11 +28,15 @@ class Conditions:
         self._quoted_ns: dict[str, int] = {}
         self._ticked_ns: dict[str, int] = {}
         self._halted: set[str] = set()
-        self.bands: dict[str, tuple[float, float]] = {}
+        self._bands: dict[str, tuple[float, float]] = {}
 
     def quoted_at(self, symbol: str, ts_ns: int) -> None:
         """Take note that the symbol had a fresh quote then."""
         self._quoted_ns[symbol] = self._ticked_ns[symbol] = ts_ns
+
+    def halts(self, symbol: str) -> bool:
+        """Tell whether trading in the symbol is halted."""
+        return symbol in self._halted
 
     def take(self, status: Status) -> None:
         """Take note of a halt, its end, and of price bands."""
@@ -44,9 +46,13 @@ class Conditions:
             self._halted.discard(status.symbol)
         low, high = status.limit_down_price, status.limit_up_price
         if low is None and high is None:
-            self.bands.pop(status.symbol, None)
+            self._bands.pop(status.symbol, None)
         else:
-            self.bands[status.symbol] = (low if low is not None else 0.0, high if high is not None else math.inf)
+            self._bands[status.symbol] = (low if low else SMALLEST, high if high else LARGEST)
+
+    def band(self, symbol: str) -> tuple[float, float]:
+        """Return the lowest and the highest price that the symbol may trade at now; never NaN or infinity."""
+        return self._bands.get(symbol, ANY_PRICE) if self._bands else ANY_PRICE
 
     def offer(self, event: Bar | Quote | Trade) -> Offer | None:
         """Return what an event offers its symbol's orders; None for nothing at all."""

@@ -12,17 +12,17 @@ NANO_SHARE = Decimal("1e-9")
 _DOWN = Context(prec=38, rounding=ROUND_DOWN)
 
 
-def part(order: WorkingOrder, left: Decimal, available: float) -> Decimal:
-    """Return how much fills of an order for more than the volume allows, rounded down to its lot (rule 7)."""
+def part(order: WorkingOrder, left: Decimal, available: float, *, crypto: bool) -> Decimal:
+    """Return how much fills of an order for more than the volume allows, rounded down to its lot (rule 7.1)."""
     if order.time_in_force == "fok" or not available > 0.0:
         return ZERO
-    if left % 1:
+    if crypto or left % 1:
         return Decimal(repr(available)).quantize(NANO_SHARE, context=_DOWN)
     return Decimal(int(available))
 
 
 def notional_qty(order: WorkingOrder, price: Decimal) -> Decimal:
-    """Return what a notional order buys or sells at its first price, to 9 decimals (rule 16)."""
+    """Return what a notional order buys or sells at a price, to 9 decimals (rule 16.1)."""
     notional = order.intent.notional_usd
     assert notional is not None
     qty = _DOWN.divide(notional, price).quantize(NANO_SHARE, context=_DOWN)

@@ -14,13 +14,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from datetime import date
 from decimal import ROUND_CEILING, Context, Decimal
+from functools import reduce
 from typing import Protocol
 
 from engine.events import DAY_NS, HOUR_NS, Side
 
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
-_EXACT = Context(prec=38, rounding=ROUND_CEILING)
+# Contexts of our own, so that a fee is the same whatever the caller's is.
+_EXACT, _UP = Context(prec=38), Context(prec=38, rounding=ROUND_CEILING)
 _EPOCH = date(1970, 1, 1)
 # New York's standard time: with it, every instant from 04:00 to 20:00 New York falls on its own date, in summer too.
 _NEW_YORK_LAG_NS = 5 * HOUR_NS
@@ -91,7 +93,7 @@ def rate_on(schedule: tuple[list[int], list[Decimal]], day: int) -> Decimal:
 
 def cents_up(amount_usd: Decimal) -> Decimal:
     """Round up to the next whole cent."""
-    return amount_usd.quantize(CENT, context=_EXACT)
+    return amount_usd.quantize(CENT, context=_UP)
 
 
 class AlpacaFees:
@@ -118,7 +120,7 @@ class AlpacaFees:
                 return ZERO
             fee = ZERO
         else:
-            before, self._sec_day = self._sec_day, self._sec_day + qty * price * self._sec
+            before, self._sec_day = self._sec_day, self._sec_day + _product(qty, price, self._sec)
             fee = cents_up(self._sec_day) - cents_up(before)
             before, self._taf_day = self._taf_day, self._taf_day + min(qty * self._taf, self._taf_cap)
             fee += cents_up(self._taf_day) - cents_up(before)
@@ -153,9 +155,8 @@ class AlpacaCryptoFees:
         day = ts_ns // DAY_NS
         if day != self._day:
             self._turn(day)
-        notional = qty * price
-        self._today += notional
-        return notional * (self._maker if maker else self._taker)
+        self._today = _EXACT.fma(qty, price, self._today)
+        return _product(qty, price, self._maker if maker else self._taker)
 
     def _turn(self, day: int) -> None:
         if self._day < 0:
@@ -183,7 +184,7 @@ class PerShareFees:
         self._minimum = _amount("minimum_usd", minimum_usd)
 
     def fee_usd(self, symbol: str, side: Side, qty: Decimal, price: Decimal, ts_ns: int, *, maker: bool) -> Decimal:
-        return cents_up(max(qty * self._rate, self._minimum))
+        return cents_up(max(_product(qty, self._rate), self._minimum))
 
 
 class BasisPointsFees:
@@ -193,7 +194,11 @@ class BasisPointsFees:
         self._rate = _amount("bps", bps) / 10_000
 
     def fee_usd(self, symbol: str, side: Side, qty: Decimal, price: Decimal, ts_ns: int, *, maker: bool) -> Decimal:
-        return cents_up(qty * price * self._rate)
+        return cents_up(_product(qty, price, self._rate))
+
+
+def _product(*factors: Decimal) -> Decimal:
+    return reduce(_EXACT.multiply, factors)
 
 
 def _amount(name: str, value: Decimal | str | float) -> Decimal:

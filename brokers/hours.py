@@ -56,7 +56,7 @@ class Hours:
             return True, True, first
         if last - first > _LONGEST_DAY_NS:  # weeks and months: only what arrived before all of it may use its open
             return True, True, first
-        for ts_ns in (last - 1, first):  # a daily bar may also end at midnight, when the next session is the one to come
+        for ts_ns in (last - 1, first):  # a daily bar may end at midnight, when the next session is the one to come
             session = self._session(ts_ns)
             if session.open_ns <= first and last <= session.close_ns:
                 return True, True, first

@@ -139,8 +139,8 @@ class NextEventFills:
 
     def on_trade(self, order: WorkingOrder, trade: Trade, *, quoted: bool) -> float | None:
         price = trade.price
-        if order.type not in ("market", "limit") and not self._set_off(order, price):
-            return None
+        if order.type not in ("market", "limit") and (not self._set_off(order, price) or quoted):
+            return None  # beside quotes a print only sets a stop off, and the next quote fills it
         if order.type == "market":
             return None if quoted else price
         if not reaches(order.buy, order.limit, price, self._touch):
@@ -158,7 +158,7 @@ class NextEventFills:
         return stopped
 
     def _set_off(self, order: WorkingOrder, price: float) -> bool:
-        """Tell whether a single price triggers a stop, which then is a market or limit order."""
+        """Tell whether a single price triggers a stop, which then is a market or limit order that has just arrived."""
         stop = order.stop
         if order.type == "trailing_stop":
             mark = order.mark
@@ -168,4 +168,5 @@ class NextEventFills:
         if not triggers(order.buy, stop, price):
             return False
         order.type = "limit" if order.type == "stop_limit" else "market"
+        order.fresh = True
         return True

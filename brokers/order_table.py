@@ -72,7 +72,7 @@ class OrderTable:
             orders.insert(orders.index(order.sibling), order)
         else:
             orders.append(order)
-        due_ns = order.expire_ns + self._close_grace_ns
+        due_ns = order.expire_ns + self._close_grace_ns + 1  # events of the last instant come first
         if due_ns < self.due_ns:
             self.due_ns = due_ns
         out.append(OrderUpdate(order.id, "accepted", ts_ns, ts_ns, "", order.broker_id))
@@ -206,7 +206,7 @@ class OrderTable:
 
     def overdue(self) -> list[WorkingOrder]:
         """Return the orders whose end, grace included, is at `due_ns`."""
-        return [order for order in self.open.values() if order.expire_ns + self._close_grace_ns <= self.due_ns]
+        return [order for order in self.open.values() if order.expire_ns + self._close_grace_ns < self.due_ns]
 
     def sweep(self, symbol: str, orders: Sequence[WorkingOrder]) -> None:
         """Keep of a symbol's working orders those that have not ended."""
@@ -222,7 +222,7 @@ class OrderTable:
         for symbol, orders in list(self.working.items()):
             self.sweep(symbol, orders)
         first_ns = min((order.expire_ns for order in self.open.values()), default=NEVER_NS)
-        self.due_ns = min(NEVER_NS, first_ns + self._close_grace_ns)
+        self.due_ns = min(NEVER_NS, first_ns + self._close_grace_ns + 1)
 
 
 def _pair(first: WorkingOrder, second: WorkingOrder) -> None:

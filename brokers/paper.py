@@ -8,13 +8,12 @@ same venue. Its rules are numbered in `docs/paper_fills.md`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from brokers.admission import Admission, Verdict, order_refusal
-from brokers.conditions import NO_BAND, Conditions
+from brokers.admission import Admission, Verdict, hours_refusal
+from brokers.conditions import Conditions
 from brokers.execution import notional_qty, part, slipped, stamp
 from brokers.fees import FeeModel
 from brokers.hours import Hours
@@ -95,7 +94,8 @@ class PaperBroker:
                 if table.due_ns > now_ns:
                     break
                 for order in table.overdue():
-                    self._expire(order, out)
+                    if not order.done:  # its sibling's end may have been its own
+                        self._expire(order, out)
                 table.sweep_all()
             elif wire.due_ns > now_ns:
                 break
@@ -162,15 +162,18 @@ class PaperBroker:
         table.accept(order, replaced, out)
 
     def _judge(self, order: WorkingOrder, approved: Approved, replaced: WorkingOrder | None = None) -> Verdict:
-        refusal = order_refusal(order.intent, self._hours, order.arrival_ns)
-        if refusal:
-            return Verdict(refusal)
+        if order.extended or order.time_in_force in AUCTIONS:
+            refusal = hours_refusal(order.intent, self._hours, order.arrival_ns)
+            if refusal:
+                return Verdict(refusal)
         return self._admission.judge(approved, order, replaced)
 
     def _judge_amendment(self, order: WorkingOrder, approved: Approved, replaced: WorkingOrder | None) -> Verdict:
         """Judge a replacement: its quantity is the new total, so what has filled already is not to fill again."""
         if replaced is None:
             return Verdict(f"order {order.intent.replaces} is not open")
+        if replaced.symbol != order.symbol or replaced.buy is not order.buy:
+            return Verdict("a replacement keeps symbol and side")
         if replaced.legs or order.intent.order_class != "simple":
             return Verdict("an order with legs cannot be replaced: cancel it and send a new one")
         if order.left is None or replaced.left is None:
@@ -248,15 +251,15 @@ class PaperBroker:
         if order.closing is not None:
             price, offer = order.closing
             reason = "not filled in the closing auction"
-            if at_auction(order, price):
+            if at_auction(order, price) and not self._conditions.halts(order.symbol):
                 self._fill(order, price, "close", offer, out)
         if not order.done:
             self._table.end(order, "expired", order.expire_ns, reason, out)
 
     def _fill(self, order: WorkingOrder, price: float, where: Where, offer: Offer, out: list[Answer]) -> None:
         """Execute what the event's volume allows of an order, at the price that the rules have found."""
-        low, high = self._conditions.bands.get(order.symbol, NO_BAND)
-        if not (low <= price <= high and 0.0 < price < math.inf):
+        low, high = self._conditions.band(order.symbol)
+        if not low <= price <= high:
             return
         if order.slips and self._slippage is not None:
             price = min(max(slipped(order, price, offer, self._slippage, crypto=self._crypto), low), high)
@@ -271,7 +274,7 @@ class PaperBroker:
         assert left is not None
         available = offer.for_buys if order.buy else offer.for_sells
         if order.left_float > available:
-            size = part(order, left, available)
+            size = part(order, left, available, crypto=self._crypto)
             if not size:
                 return
         intent = order.intent

@@ -51,8 +51,8 @@ class Offer(msgspec.Struct, eq=False):
 class WorkingOrder(msgspec.Struct, eq=False):
     """One order that the venue has taken on, and what has become of it so far; `working_order` makes it.
 
-    A fill model reads it, and may move `type` (a stop that has triggered is a market or limit order from then on) and
-    `mark`; everything else is the venue's.
+    A fill model reads it, and may move `type` (a stop that has triggered is a market or limit order from then on),
+    `fresh` and `mark`; everything else is the venue's.
 
     Attributes:
         type: what the order is by now.

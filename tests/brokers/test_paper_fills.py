@@ -364,6 +364,27 @@ def test_a_stop_is_set_off_by_a_quote_or_a_print() -> None:
     assert venue.fills()[1:] == [("100", "95.9")]
 
 
+def test_a_stop_limit_set_off_by_a_tick_is_marketable_at_once() -> None:
+    """The ask jumps over the stop and is still within the limit: that ask is the price, not the limit."""
+    fields = {"type": "stop_limit", "stop_price": 105, "limit_price": 107}
+    venue = Venue()
+    venue.order(**fields)
+    venue.quote("10:00:01", 103, 104)
+    venue.quote("10:00:02", 105, 106)
+    assert venue.fills() == [("100", "106")]
+    venue = Venue()
+    venue.order(**fields)
+    venue.trade("10:00:01", 104)
+    venue.trade("10:00:02", 106)
+    assert venue.fills() == [("100", "106")]
+    venue = Venue()
+    venue.order(**fields)
+    venue.quote("10:00:01", 103, 104)
+    venue.trade("10:00:02", 105.5)
+    venue.quote("10:00:03", 105, 106)
+    assert venue.fills() == [("100", "106")]
+
+
 # --- 5 stop and target ---------------------------------------------------------------------------------------------
 
 
@@ -478,7 +499,7 @@ def test_a_print_fills_a_share_of_its_size() -> None:
     assert venue.fills() == [("50", "100")]
 
 
-def test_no_queue_position_is_modelled() -> None:
+def test_no_queue_position_is_modeled() -> None:
     """A limit that the price goes through fills its share of the volume, however many were before it in the queue."""
     venue = Venue(participation=0.1)
     venue.order("buy", 10, type="limit", limit_price=100)

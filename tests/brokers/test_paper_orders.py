@@ -30,13 +30,13 @@ def test_a_day_order_expires_at_the_close() -> None:
     today = venue.order(type="limit", limit_price=1)
     venue.wait_until(at("16:00:30"))
     assert venue.states(today) == ["accepted"]  # late events of before the close may still come
-    venue.wait_until(at("16:01"))
+    venue.wait_until(at("16:01") + 1)
     assert venue.states(today) == ["accepted", "expired"]
     assert venue.answers[-1].ts_event_ns == at("16:00")
     tomorrow = venue.order(type="limit", limit_price=1)
     venue.wait_until(at("16:00", "2019-02-13") - 1)
     assert venue.states(tomorrow) == ["accepted"]
-    venue.wait_until(at("16:01", "2019-02-13"))
+    venue.wait_until(at("16:01", "2019-02-13") + 1)
     assert venue.states(tomorrow) == ["accepted", "expired"]
 
 
@@ -71,7 +71,7 @@ def test_only_extended_hours_orders_fill_outside_the_session() -> None:
     late = venue.order(type="limit", limit_price=50, extended_hours=True)
     venue.wait_until(at("20:00"))
     assert venue.states(late) == ["accepted"]
-    venue.wait_until(at("20:01"))
+    venue.wait_until(at("20:01") + 1)
     assert venue.states(late) == ["accepted", "expired"]
 
 
@@ -105,7 +105,9 @@ def test_around_the_clock_a_day_is_a_utc_day() -> None:
     order = venue.order(symbol="BTCUSD", type="limit", limit_price=1)
     venue.bar("18:01", 100, symbol="BTCUSD")
     assert venue.states(fill) == ["accepted", "fill"]
-    venue.wait_until(at("19:00"))
+    venue.bar("19:00", 2, symbol="BTCUSD")
+    assert venue.states(order) == ["accepted"]  # even without grace, events of the last instant come first
+    venue.wait_until(at("19:00") + 1)
     assert venue.states(order) == ["accepted", "expired"]
 
 
@@ -211,7 +213,7 @@ def test_a_closing_order_fills_at_the_last_price_before_the_close(later: str) ->
     if later == "event":
         venue.bar("16:05", 150)
     else:
-        venue.wait_until(at("16:01"))
+        venue.wait_until(at("16:02"))
     assert venue.fills() == [("100", "101")]
     assert venue.states(order) == ["accepted", "fill"]
 
@@ -220,7 +222,7 @@ def test_a_closing_order_without_any_price_expires() -> None:
     """A symbol that did not trade has no closing price."""
     venue = Venue()
     order = venue.order(time_in_force="cls")
-    venue.wait_until(at("16:01"))
+    venue.wait_until(at("16:02"))
     assert venue.states(order) == ["accepted", "expired"]
 
 
@@ -265,6 +267,16 @@ def test_nothing_fills_in_a_halt_and_orders_are_kept() -> None:
     venue.notice(status("10:05", "trading"))
     venue.quote("10:05:01", 99, 103)
     assert venue.fills() == [("100", "103")]
+
+
+def test_a_halt_at_the_close_leaves_no_closing_auction() -> None:
+    """A closing order of a halted symbol expires, whatever its last price was."""
+    venue = Venue()
+    order = venue.order(time_in_force="cls")
+    venue.bar("15:50", 100)
+    venue.notice(status("15:55", "halted"))
+    venue.wait_until(at("16:02"))
+    assert venue.states(order) == ["accepted", "expired"]
 
 
 def test_no_fill_is_outside_the_price_band() -> None:
@@ -480,7 +492,7 @@ def test_legs_end_with_a_parent_that_filled_nothing() -> None:
         venue.wait_until(at("10:01"))
         if how == "cancel":
             venue.cancel(order)
-        venue.wait_until(at("16:01"))
+        venue.wait_until(at("16:02"))
         assert venue.states(order)[-1] == {"cancel": "canceled", "expire": "expired", "reject": "rejected"}[how]
         assert venue.states(f"{order}-tp")[-1] == venue.states(f"{order}-sl")[-1] == "canceled"
         assert venue.broker.working == {}
@@ -551,6 +563,14 @@ def test_a_canceled_leg_takes_its_sibling_with_it() -> None:
     venue.cancel(f"{order}-sl")
     venue.wait_until(at("10:02"))
     assert venue.states(order)[-1] == venue.states(f"{order}-sl")[-1] == "canceled"
+
+
+def test_an_oco_pair_expires_as_one() -> None:
+    """Both are over at the close; neither end is told twice."""
+    venue = Venue(position=100)
+    order = venue.order("sell", type="limit", limit_price=110, order_class="oco", stop_loss_stop_price=90)
+    venue.wait_until(at("16:02"))
+    assert venue.states(order) == venue.states(f"{order}-sl") == ["accepted", "expired"]
 
 
 def test_an_oto_order_has_one_leg() -> None:
@@ -676,6 +696,16 @@ def test_an_order_with_legs_is_not_replaced() -> None:
     assert venue.reason(new) == "an order with legs cannot be replaced: cancel it and send a new one"
 
 
+def test_a_replacement_keeps_symbol_and_side() -> None:
+    """Another symbol or side is another order."""
+    venue = Venue()
+    old = venue.order(type="limit", limit_price=90)
+    venue.wait_until(at("10:00:10"))
+    orders = [venue.order("sell", replaces=old), venue.order(symbol="QQQ", replaces=old)]
+    venue.wait_until(at("10:01"))
+    assert [venue.reason(order) for order in orders] == ["a replacement keeps symbol and side"] * 2
+
+
 def test_a_notional_order_is_not_replaced() -> None:
     """Alpaca refuses it, and its quantity is not known before it fills."""
     venue = Venue()
@@ -731,6 +761,14 @@ def test_parts_of_shares_fill_in_parts() -> None:
     assert venue.fills() == [("1.2", "100")]
 
 
+def test_coins_fill_in_parts_of_coins() -> None:
+    """Around the clock there are no whole shares: a tenth of 3 coins fills 0.3 of an order for one."""
+    venue = Venue(calendar_name="24/7", participation=0.1)
+    venue.order(qty=1, symbol="BTCUSD")
+    venue.bar("10:01", 60_000, volume=3, symbol="BTCUSD")
+    assert venue.fills() == [("0.3", "60000")]
+
+
 # --- 17 names and stamps -------------------------------------------------------------------------------------------
 
 
@@ -772,5 +810,5 @@ def test_the_venue_says_when_it_wants_to_be_asked() -> None:
     assert venue.broker.due_ns == at("10:00:00.050")
     assert "SPY" not in venue.broker.working
     venue.wait_until(at("10:01"))
-    assert venue.broker.due_ns == at("16:01")
+    assert venue.broker.due_ns == at("16:01") + 1
     assert "SPY" in venue.broker.working

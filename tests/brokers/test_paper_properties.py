@@ -69,7 +69,7 @@ def play(history: list[Any], seed: int = 1, **options: Any) -> tuple[Venue, dict
         venue.see(bar)
         venue.now_ns = max(venue.now_ns, end_ns)
     venue.wait_until(at("12:00", "2019-02-13"))
-    venue.wait_until(at("16:01", "2019-02-13"))
+    venue.wait_until(at("16:02", "2019-02-13"))
     return venue, sent, tape
 
 
