@@ -1,4 +1,4 @@
-"""One measurement a call, each in a process of its own, printed as one JSON line: `python -m bench.measure replay 1 500000`.
+"""One measurement a call, in a process of its own, as one JSON line: `python -m bench.measure replay 1 500000`.
 
 A replay is measured from an opened tape to a closed journal: decoding, corridor, all controls with wide limits, orders,
 fills, books and the journal on disk. The bare loop runs beside it in the same process, in turns, and each side counts

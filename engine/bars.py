@@ -14,6 +14,9 @@ SESSION_NS = DAY_NS
 """Stands for one bar per trading day, whatever that day's length; an early close makes it shorter."""
 
 SHORTEST_SESSION_NS = 3 * HOUR_NS
+LATE_NS = 5 * SECOND_NS
+"""How long after its end a bucket waits for its last bar, which takes a while to reach us; others come sooner."""
+
 _UNITS = {"s": SECOND_NS, "min": MINUTE_NS, "h": HOUR_NS}
 
 
@@ -31,16 +34,17 @@ def interval_ns(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def kind_ns(interval: int) -> int:
-    """Return the interval that a bar stands for: session bars differ in length from day to day."""
-    return SESSION_NS if interval >= SHORTEST_SESSION_NS else interval
+def kind_ns(interval: int, sessions: Sessions) -> int:
+    """Return the interval that a bar stands for; session bars differ in length from day to day, unless it is 24/7."""
+    return SESSION_NS if interval >= SHORTEST_SESSION_NS and not sessions.always_open else interval
 
 
 class BarBuilder:
     """Aggregate one symbol's bars to `interval_ns`, aligned to the session's open.
 
-    A bucket is handed on by the bar that completes it, or once time has passed its end. Buckets end with the session, so
-    the last one may be shorter; a session bar holds the regular hours only, as a daily bar does.
+    A bucket is handed on by the bar that completes it, by the first one after it, or `LATE_NS` after its end; a bar
+    that comes later than that is left out, and so is a revision. Buckets end with the regular and the extended hours,
+    so the last one may be shorter; a session bar holds the regular hours only, as a daily bar does.
     """
 
     __slots__ = ("_bucket", "_deliver", "_end_ns", "_interval_ns", "_open_ns", "_schedule", "_sessions")
@@ -57,50 +61,50 @@ class BarBuilder:
 
     def __call__(self, bar: Bar) -> None:
         """Take in the next bar of the tape."""
-        if bar.ts_open_ns >= self._end_ns and not self._open_bucket(bar.ts_open_ns):
+        opened_ns = bar.ts_open_ns
+        if opened_ns < self._open_ns or bar.revised:
             return
+        if opened_ns >= self._end_ns:
+            self._hand_on(bar.ts_recv_ns)
+            if not self._open_bucket(opened_ns):
+                return
         self._bucket = bar if self._bucket is None else _joined(self._bucket, bar)
         if bar.ts_event_ns >= self._end_ns:
-            self._close_bucket(bar.ts_recv_ns)
+            self._hand_on(bar.ts_recv_ns)
 
     def _open_bucket(self, ts_ns: int) -> bool:
-        session = self._sessions.at(ts_ns)
-        if self._interval_ns == SESSION_NS:
+        session, interval_ns = self._sessions.at(ts_ns), self._interval_ns
+        if interval_ns == SESSION_NS:
             if not session.open_ns <= ts_ns < session.close_ns:
                 return False
             self._open_ns, self._end_ns = session.open_ns, session.close_ns
         else:
-            steps = (ts_ns - session.open_ns) // self._interval_ns
-            self._open_ns = session.open_ns + steps * self._interval_ns
-            self._end_ns = self._open_ns + self._interval_ns
-            if ts_ns < session.close_ns:
+            self._open_ns = ts_ns - (ts_ns - session.open_ns) % interval_ns
+            self._end_ns = self._open_ns + interval_ns
+            if ts_ns >= session.close_ns:
+                self._open_ns = max(self._open_ns, session.close_ns)
+                self._end_ns = min(self._end_ns, session.extended_close_ns)
+            elif ts_ns >= session.open_ns:
                 self._end_ns = min(self._end_ns, session.close_ns)
-        self._schedule.at(self._end_ns, self._overdue)
+        self._schedule.at(self._end_ns + LATE_NS, self._overdue)
         return True
 
     def _overdue(self, ts_ns: int) -> None:
-        if self._bucket is not None and self._end_ns == ts_ns:
-            self._close_bucket(ts_ns)
+        if self._end_ns + LATE_NS == ts_ns:
+            self._hand_on(ts_ns)
 
-    def _close_bucket(self, ts_recv_ns: int) -> None:
+    def _hand_on(self, ts_recv_ns: int) -> None:
         bucket, self._bucket = self._bucket, None
-        if bucket is not None:
-            self._deliver(
-                Bar(
-                    bucket.symbol,
-                    self._end_ns,
-                    max(ts_recv_ns, self._end_ns),
-                    bucket.open,
-                    bucket.high,
-                    bucket.low,
-                    bucket.close,
-                    bucket.volume,
-                    self._end_ns - self._open_ns,
-                    bucket.vwap,
-                    bucket.trade_count,
-                    source=bucket.source,
-                )  # fmt: skip
-            )
+        if bucket is None:
+            return
+        # What opens before here from now on comes too late.
+        opened_ns, self._open_ns = self._open_ns, self._end_ns
+        whole = Bar(
+            bucket.symbol, self._end_ns, max(ts_recv_ns, self._end_ns), bucket.open, bucket.high, bucket.low,
+            bucket.close, bucket.volume, self._end_ns - opened_ns, bucket.vwap, bucket.trade_count,
+            source=bucket.source,
+        )  # fmt: skip
+        self._deliver(whole)
 
 
 def _joined(bucket: Bar, bar: Bar) -> Bar:

@@ -119,6 +119,8 @@ class Run:
 
 def check(config: RunConfig) -> str:
     """Build everything but a journal, and return the resolved plan for a person."""
+    if config.calendar not in ("24/7", "XNYS", "XNAS"):  # known to exist; loading one costs more than all the rest
+        Sessions(config.calendar)
     feed: Feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)

@@ -360,13 +360,12 @@ class RunEnded(Event, frozen=True, gc=False):
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
 InboxEvent = MarketEvent | Signal | Command | OrderUpdate | Fill
 Record = (
-    Bar | Quote | Trade | News | Status | CorporateAction | Datum | Signal | Timer | Command | Intent | Approved | Denied
-    | CancelRequest | OrderUpdate | Fill | RunStarted | TradingStateChanged | StrategyHalted | LateFill | Snapshot
-    | RunEnded
+    MarketEvent | Signal | Timer | Command | Intent | Approved | Denied | CancelRequest | OrderUpdate | Fill
+    | RunStarted | TradingStateChanged | StrategyHalted | LateFill | Snapshot | RunEnded
 )  # fmt: skip
 
 # Replay order is (ts_recv_ns, class, stream, sequence), part of the public contract; this is the class.
 EVENT_CLASS: dict[type, int] = {
-    Command: 0, OrderUpdate: 10, Fill: 10, CorporateAction: 20, Status: 21, Quote: 30, Trade: 31, Datum: 40, News: 41, Bar: 50,
-    Signal: 60, Timer: 70,
+    Command: 0, OrderUpdate: 10, Fill: 10, CorporateAction: 20, Status: 21, Quote: 30, Trade: 31, Datum: 40, News: 41,
+    Bar: 50, Signal: 60, Timer: 70,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import Divergence, JournalError, JournalWriteError
-from engine.events import Record, RunEnded, RunStarted
+from engine.events import Event, Record, RunEnded, RunStarted
 
 SCHEMA_VERSION = 1
 PAGE_LINES = 256
@@ -59,7 +59,7 @@ class Journal:
         self.seq = 0
         self.frozen = frozen
         self._durability = durability
-        self._page: list[Record] = []
+        self._page: list[Event] = []
         self._hash = hashlib.sha256()
         self._connection = _connect(self.path, durability, frozen=frozen)
         try:
@@ -79,7 +79,7 @@ class Journal:
         """Tell whether the next record is compared with a recorded one."""
         return self._next is not None
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Event) -> None:
         """Add a record at the end, or compare it while following."""
         if self._comparing:
             self._follow(encode(record))

@@ -55,8 +55,9 @@ def _tell(daemon: Daemon, rate: Rate) -> None:
     rate.told_ns = now
     core = daemon.core
     structlog.get_logger().info(
-        "status", state=core.risk.state, equity_usd=round(core.portfolio.equity, 2), cash_usd=str(core.portfolio.cash_usd),
-        positions=sum(1 for _ in core.portfolio.held()), open_orders=len(core.orders.open),
+        "status", state=core.risk.state, equity_usd=round(core.portfolio.equity, 2),
+        cash_usd=str(core.portfolio.cash_usd), positions=sum(1 for _ in core.portfolio.held()),
+        open_orders=len(core.orders.open),
         events_per_s=round(rate()), inbox=len(daemon.inbox), conflated=daemon.inbox.conflated,
     )  # fmt: skip
 

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 Number = int | float | Decimal | str
 CALLBACKS = (
-    "on_start", "on_stop", "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status", "on_corporate_action", "on_signal",
+    "on_start", "on_stop", "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status",
+    "on_corporate_action", "on_signal",
     "on_order", "on_fill", "on_timer",
 )  # fmt: skip
 
@@ -224,7 +225,7 @@ class Strategy:
                 _optional(take_profit),
                 _optional(stop_loss),
                 _optional(stop_loss_limit),
-            )  # fmt: skip
+            )
         )
 
     def replace_order(

@@ -1,4 +1,4 @@
-"""What happens beside the walk: time passing, sessions turning, halts, snapshots, corporate actions, a person's word."""
+"""What happens beside the walk: time passing, sessions turning, halts, snapshots, splits, a person's word."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from engine.events import (
 from engine.journal import encode
 from engine.market import ZERO
 from engine.orders import Order
-from engine.portfolio import exact
 from engine.strategy import Strategy
 from engine.wiring import Callback
 
@@ -167,6 +166,8 @@ class Supervisor:
         """
         core = self._core
         name = core.wiring.owner(callback)
+        if name is None:
+            raise error  # ours, on the way to a strategy: a full disk is no fault of the author's
         core.wiring.drop(name)
         event = cause.intent if isinstance(cause, Order) else cause
         line = error.__traceback__

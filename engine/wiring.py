@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from engine.bars import BarBuilder, kind_ns
+from engine.bars import SESSION_NS, BarBuilder, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, InvariantError
-from engine.events import Bar
+from engine.events import MINUTE_NS, Bar
 from engine.market import Market
 from engine.portfolio import Portfolio
 from engine.schedule import Schedule
@@ -46,6 +46,7 @@ class Wiring:
         self._intervals_ns = dict(bar_intervals_ns)
         self._strategies = list(strategies)
         self._callbacks: dict[tuple[str, str], Callback] = {}
+        self._builders: dict[tuple[str, int, int], BarBuilder] = {}
         self.on_order: dict[str, Callback] = {}
         self.on_fill: dict[str, Callback] = {}
         self.tell: Callable[[Sequence[Callback], Any], None] = _unwired
@@ -62,9 +63,9 @@ class Wiring:
         """Return a strategy's own callback, None when it has not overridden it or was stopped."""
         return self._callbacks.get((strategy, name))
 
-    def owner(self, callback: Callback) -> str:
-        """Return the name of the strategy that a callback belongs to."""
-        return next(strategy for (strategy, _), known in self._callbacks.items() if known == callback)
+    def owner(self, callback: Callback) -> str | None:
+        """Return the name of the strategy that a callback belongs to, None when it is the engine's own."""
+        return next((strategy for (strategy, _), known in self._callbacks.items() if known == callback), None)
 
     def hearing(self, name: str, symbols: Sequence[str] = ()) -> list[Callback]:
         """Return the callbacks of the strategies subscribed to any of `symbols`, or of all when there are none."""
@@ -111,25 +112,40 @@ class Wiring:
         return (found,) if found else ()
 
     def _bar_route(self, market: Market, interval_ns: int) -> list[Callable[[Bar], None]]:
-        built: dict[int, list[Callable[[Bar], None]]] = {}
+        comes = kind_ns(interval_ns, self._sessions)
+        builders: dict[int, BarBuilder] = {}
         route: list[Callable[[Bar], None]] = []
-        for strategy in self._strategies:
-            callback = self._callbacks.get((strategy.name, "on_bar"))
-            if callback is None or market.symbol not in strategy.symbols:
-                continue
-            wanted, comes = self._intervals_ns[strategy.name], kind_ns(interval_ns)
+        for strategy, callback in self._bar_callbacks(market.symbol):
+            wanted = self._intervals_ns[strategy.name]
             if wanted in (0, comes):
                 route.append(callback)
-            elif wanted > comes and wanted % interval_ns == 0:
-                built.setdefault(wanted, []).append(callback)
+            elif wanted > comes and (wanted == SESSION_NS or wanted % interval_ns == 0):
+                builders[wanted] = self._builder(market.symbol, interval_ns, wanted)
             else:
                 raise ConfigError(
-                    f"strategy '{strategy.name}' asks for bars of {wanted / 6e10:g} min, and {market.symbol} comes in bars"
-                    f" of {interval_ns / 6e10:g} min, which cannot be put together to that"
+                    f"strategy '{strategy.name}' asks for bars of {wanted / MINUTE_NS:g} min, and {market.symbol} comes"
+                    f" in bars of {interval_ns / MINUTE_NS:g} min, which cannot be put together to that"
                 )
-        for wanted, callbacks in built.items():
-            route.append(BarBuilder(wanted, self._sessions, self._schedule, partial(self.tell, tuple(callbacks))))
-        return route
+        return [*route, *builders.values()]
+
+    def _builder(self, symbol: str, interval_ns: int, wanted: int) -> BarBuilder:
+        """Return the builder of these bars: the one that has a bucket in hand already, whoever came or went since."""
+        key = symbol, interval_ns, wanted
+        if key not in self._builders:
+            self._builders[key] = BarBuilder(wanted, self._sessions, self._schedule, partial(self._hand_on, wanted))
+        return self._builders[key]
+
+    def _hand_on(self, wanted: int, bar: Bar) -> None:
+        """Give a bar that was put together to those who ask for its length by now."""
+        asking = self._bar_callbacks(bar.symbol)
+        self.tell([callback for strategy, callback in asking if self._intervals_ns[strategy.name] == wanted], bar)
+
+    def _bar_callbacks(self, symbol: str) -> list[tuple[Strategy, Callback]]:
+        return [
+            (strategy, callback)
+            for strategy in self._strategies
+            if symbol in strategy.symbols and (callback := self._callbacks.get((strategy.name, "on_bar")))
+        ]
 
 
 def _without_event(callback: Callable[[], None], _event: Any) -> None:

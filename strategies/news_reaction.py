@@ -2,8 +2,8 @@
 
 from engine import Datum, News, Strategy, Timer
 
-GOOD = frozenset("beat beats raise raises raised record surge surges upgrade upgraded approval wins strong".split())
-BAD = frozenset("miss misses cut cuts lowers recall probe lawsuit downgrade downgraded halt weak fraud".split())
+GOOD = {"beat", "beats", "raises", "raised", "record", "surge", "surges", "upgrade", "upgraded", "approval", "wins"}
+BAD = {"miss", "misses", "cuts", "lowers", "recall", "probe", "lawsuit", "downgrade", "downgraded", "halt", "fraud"}
 
 
 class NewsReaction(Strategy):

@@ -109,7 +109,9 @@ class RiskLimits(BaseModel):
         description="C24: whether entries may be sent while the venue is closed, to wait for the next open"
     )
     allow_reversals: StrictBool = Field(description="C26: whether one order may close a position and open its opposite")
-    max_entry_age_s: Seconds = Field(description="C28: time after which an entry that still rests is canceled; at least one bar of its symbol")
+    max_entry_age_s: Seconds = Field(
+        description="C28: time after which an entry that still rests is canceled; at least one bar of its symbol"
+    )
     rollout_sessions_count: Count = Field(
         description="C35: first sessions of a strategy that it trades small; 0 is off"
     )
