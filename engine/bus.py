@@ -20,11 +20,12 @@ class Inbox:
     """Events between the feeds and the corridor.
 
     Attributes:
+        conflates: whether that is done. Never to a tape: the journal does not repeat it, so the corridor must see it all.
         conflated: quotes dropped because a newer one of the same symbol was waiting too.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int = CAPACITY, *, conflates: bool = True) -> None:
+        self.capacity, self.conflates = capacity, conflates
         self.conflated = 0
         self._waiting: list[InboxEvent | None] = []
         self._quotes: dict[str, int] = {}
@@ -40,7 +41,7 @@ class Inbox:
         Raises:
             FeedOverrun: the inbox is full of events that may not be dropped.
         """
-        if isinstance(event, Quote):
+        if self.conflates and isinstance(event, Quote):
             older = self._quotes.pop(event.symbol, None)
             if older is not None:
                 self._waiting[older] = None

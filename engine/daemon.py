@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import localcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -47,8 +47,8 @@ SAMPLE_STEPS_NS = (
     8 * HOUR_NS,
 )
 SESSIONS_WITH_SAMPLES_MAX = 400
-Progress = Callable[[int, int], None]
-"""Called with the number of events so far and the simulated time in ns, now and then."""
+Progress = Callable[[int, int, tuple[int, int]], None]
+"""Called now and then with the number of events so far, the simulated time and the feed's span, both in ns."""
 
 
 class Run:
@@ -107,7 +107,7 @@ class Run:
     def _told(self, batches: Iterator[Sequence[MarketEvent]], progress: Progress) -> Iterator[Sequence[MarketEvent]]:
         for batch in batches:
             yield batch
-            progress(self.core.events, self.core.now_ns)
+            progress(self.core.events, self.core.now_ns, self.feed.span_ns)
 
     def _symbols(self, wanted: Sequence[str]) -> tuple[str, ...]:
         known = self.feed.symbols
@@ -139,14 +139,10 @@ def backtest(config: RunConfig, progress: Progress | None = None) -> Result:
 
     target = config.out_dir / BACKTEST_JOURNAL
     partial = target.with_suffix(".partial")
-    _remove(partial)
-    ledger = Journal(partial, durability="batch")
-    try:
+    with _nothing_left_on_failure(config.out_dir, partial):
+        ledger = Journal(partial, durability="batch")
         ledger.note("config", json.dumps(config.resolved()))
         Run(config, ledger).replay(progress)
-    except BaseException:
-        _remove(partial)
-        raise
     _remove(target)
     partial.rename(target)
     return Result.from_journal(target)
@@ -179,8 +175,10 @@ def run(config: RunConfig) -> int:
     from engine import logs
     from engine.live import Stopwatch, serve
 
-    config.out_dir.mkdir(parents=True, exist_ok=True)
     path, clock = config.out_dir / RUN_JOURNAL, LiveClock()
+    if not path.exists():
+        check(config)  # what is wrong with a new run is told before anything of it is on the disk
+    config.out_dir.mkdir(parents=True, exist_ok=True)
     with _lock(config.out_dir / "lock"):
         follow = path.exists()
         if follow and journal.is_ended(path):
@@ -220,6 +218,20 @@ def _lock(path: Path) -> Iterator[None]:
         except OSError:
             raise ConfigError(f"another process runs in {path.parent}; give this run an out_dir of its own") from None
         yield
+
+
+@contextmanager
+def _nothing_left_on_failure(folder: Path, partial: Path) -> Iterator[None]:
+    fresh = not folder.exists()
+    _remove(partial)
+    try:
+        yield
+    except BaseException:
+        _remove(partial)
+        if fresh:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _remove(path: Path) -> None:

@@ -58,7 +58,7 @@ class Daemon:
     def __init__(self, run: Run, stopwatch: Stopwatch, clock: Clock) -> None:
         self.run, self.stopwatch, self.clock = run, stopwatch, clock
         self.core = run.core
-        self.inbox = Inbox()
+        self.inbox = Inbox(conflates=False)  # its feed is a tape
         self.log = structlog.get_logger()
 
     async def main(self) -> int:
@@ -83,7 +83,7 @@ class Daemon:
             for task in done:
                 task.result()
             if stopping not in done:
-                feeding.result()
+                await feeding
         finally:
             for task in (feeding, walking, showing, stopping):
                 task.cancel()
