@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import localcontext
-from typing import Any
+from typing import Any, get_args
 
 from engine.clock import Sessions
 from engine.errors import InvariantError
 from engine.events import (
     Bar,
     CancelRequest,
-    Command,
-    CorporateAction,
     Datum,
     Denied,
     Fill,
@@ -29,8 +27,8 @@ from engine.events import (
     News,
     OrderUpdate,
     Quote,
+    RareEvent,
     Signal,
-    Status,
     Trade,
 )  # fmt: skip
 from engine.journal import Journal
@@ -74,7 +72,7 @@ class Core:
         self.walk: dict[type, Callable[[Any], None]] = {
             Bar: self._on_bar, Quote: self._on_quote, Trade: self._on_trade, News: self._on_news,
             Datum: self._on_datum, Signal: self._on_signal, Fill: self._on_fill, OrderUpdate: self._on_update,
-            Status: self._on_rare, CorporateAction: self._on_rare, Command: self._on_rare,
+            **dict.fromkeys(get_args(RareEvent), self._on_rare),
         }  # fmt: skip
         wiring.tell = self.tell
 
@@ -91,6 +89,8 @@ class Core:
         """Take one event of a live feed; what it made us decide is on disk when this returns."""
         if event.__class__ in self.inputs:
             self.journal.append(event)
+        if isinstance(event, Fill | OrderUpdate):
+            self._pass_time(event)
         self.walk[event.__class__](event)
         self.events += 1
         if self.outbox:
@@ -166,11 +166,11 @@ class Core:
         if signal.ts_expire_ns > self.now_ns:
             self.tell(self.wiring.hearing("on_signal", (signal.symbol,)), signal)
 
-    def _on_rare(self, event: Status | CorporateAction | Command) -> None:
+    def _on_rare(self, event: RareEvent) -> None:
         self._pass_time(event)
         self.supervisor.take(event)
 
-    def _pass_time(self, event: MarketEvent | Signal | Command) -> None:
+    def _pass_time(self, event: InboxEvent) -> None:
         now = self.now_ns = max(self.now_ns, event.ts_recv_ns)
         if now >= self.due_ns:
             self.supervisor.elapse(now)

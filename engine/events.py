@@ -17,7 +17,7 @@ OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok", "opg", "cls"]
 OrderClass = Literal["simple", "bracket", "oco", "oto"]
 OrderStatus = Literal[
-    "created", "denied", "pending_new", "accepted", "held", "partially_filled", "filled",
+    "created", "denied", "pending_new", "unknown", "accepted", "held", "partially_filled", "filled",
     "pending_cancel", "pending_replace", "canceled", "expired", "rejected", "replaced",
 ]  # fmt: skip
 TradingState = Literal["active", "reduce_only", "halted"]
@@ -161,6 +161,53 @@ class Timer(Event, frozen=True, gc=False):
     name: str
     ts_event_ns: int
     ts_recv_ns: int
+
+
+class Tick(Event, frozen=True, gc=False):
+    """Time has passed without an event: alarms and expiries are due. Live runs journal it, tapes do not need it."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+
+
+class Link(Event, frozen=True, gc=False):
+    """The connection to a venue's orders came up or went down."""
+
+    name: Literal["orders"]
+    up: bool
+    ts_event_ns: int
+    ts_recv_ns: int
+    reason: str = ""
+
+
+class AccountOpened(Event, frozen=True, gc=False):
+    """The account as it stood before the run's first order: its cash, and positions that are not ours to trade.
+
+    Units: `positions` signed, by symbol; `prices` what values them now.
+    """
+
+    account_id: str
+    ts_event_ns: int
+    ts_recv_ns: int
+    cash_usd: Decimal
+    multiplier: int
+    positions: dict[str, Decimal]
+    prices: dict[str, Decimal]
+
+
+class Reconciliation(Event, frozen=True, gc=False):
+    """The broker's account was compared with our books.
+
+    `cash_adjustment_usd` is what explains the cash when all executions agree: fees, dividends, interest. `disagreeing`
+    are symbols whose positions differ, confirmed twice: they are frozen, and with `halts` so is everything.
+    """
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    cash_adjustment_usd: Decimal = Decimal(0)
+    disagreeing: tuple[str, ...] = ()
+    halts: bool = False
+    reason: str = ""
 
 
 class Command(Event, frozen=True, gc=False):
@@ -358,9 +405,10 @@ class RunEnded(Event, frozen=True, gc=False):
 
 
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
-InboxEvent = MarketEvent | Signal | Command | OrderUpdate | Fill
+RareEvent = Status | CorporateAction | Command | Tick | Link | AccountOpened | Reconciliation
+InboxEvent = MarketEvent | RareEvent | Signal | OrderUpdate | Fill
 Record = (
-    MarketEvent | Signal | Timer | Command | Intent | Approved | Denied | CancelRequest | OrderUpdate | Fill
+    InboxEvent | Timer | Intent | Approved | Denied | CancelRequest
     | RunStarted | TradingStateChanged | StrategyHalted | LateFill | Snapshot | RunEnded
 )  # fmt: skip
 

@@ -19,7 +19,8 @@ _ENDS = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     "created": frozenset({"denied", "pending_new", "held"}),
-    "pending_new": _ENDS | {"accepted", "held", "partially_filled", "pending_cancel", "pending_replace"},
+    "pending_new": _ENDS | {"unknown", "accepted", "held", "partially_filled", "pending_cancel", "pending_replace"},
+    "unknown": _ENDS | {"accepted", "held", "partially_filled", "pending_cancel"},
     "held": _ENDS | {"accepted", "pending_cancel", "pending_replace", "partially_filled"},
     "accepted": _ENDS | {"held", "partially_filled", "pending_cancel", "pending_replace"},
     "partially_filled": _ENDS | {"pending_cancel", "pending_replace"},

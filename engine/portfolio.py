@@ -14,11 +14,14 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from engine.errors import InvariantError
-from engine.events import CorporateAction, Fill
+from engine.events import AccountOpened, CorporateAction, Fill
 from engine.market import ZERO, Market
 
 if TYPE_CHECKING:
     from engine.orders import Order
+
+FOREIGN = "(foreign)"
+"""The book of what the account holds, earns and pays beside our strategies."""
 
 MONEY = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
 """The corridor makes it the current context, so that plain operators use it."""
@@ -120,7 +123,7 @@ class Portfolio:
     """
 
     def __init__(self, cash_usd: Decimal, *, multiplier: int = 1) -> None:
-        self.start_cash_usd = self.cash_usd = cash_usd
+        self.start_cash_usd = self.start_equity_usd = self.cash_usd = cash_usd
         self.reserved_usd = ZERO
         self.multiplier = multiplier
         self.markets: dict[str, Market] = {}
@@ -250,6 +253,26 @@ class Portfolio:
             self.mark(market, float(price))
         self.equity += float(qty) * market.mark + float(flow)
         self.expose(market)
+
+    def open(self, opened: AccountOpened) -> None:
+        """Begin with an account that has a past: its cash, and positions that belong to no strategy of ours."""
+        self.start_cash_usd = self.cash_usd = opened.cash_usd
+        self.multiplier = opened.multiplier
+        book = self.book(FOREIGN)
+        for symbol, qty in opened.positions.items():
+            market, price = self.market(symbol), opened.prices[symbol]
+            book.position(symbol).book(qty, price)
+            book.cash_flow_usd -= qty * price  # its profit starts at nothing
+            market.position_qty += qty
+            market.mark = float(price)
+            self.expose(market)
+        equity = self.equity_usd()
+        self.value(equity)
+        self.start_equity_usd, self.peak = equity, self.equity
+
+    def adjust(self, amount_usd: Decimal) -> None:
+        """Book what the broker credited or charged outside executions; it belongs to no strategy."""
+        self._pay(self.book(FOREIGN), amount_usd)
 
     def act(self, action: CorporateAction) -> None:
         """Apply a split, dividend or symbol change to every book that holds the symbol.

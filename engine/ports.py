@@ -10,6 +10,8 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from decimal import Decimal
 from typing import Protocol
 
+import msgspec
+
 from engine.events import (
     Approved,
     Bar,
@@ -17,8 +19,10 @@ from engine.events import (
     Fill,
     InboxEvent,
     MarketEvent,
+    OrderStatus,
     OrderUpdate,
     Quote,
+    Side,
     Status,
     Trade,
 )
@@ -79,6 +83,76 @@ class Broker(Protocol):
 
     def cancel(self, client_order_id: str, ts_ns: int) -> None:
         """Ask for an order to be canceled; unknown and finished ids are ignored, the race is normal."""
+        ...
+
+
+class OpenOrder(msgspec.Struct, frozen=True):
+    """An order that the venue still works on, in its own words."""
+
+    client_order_id: str
+    broker_order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal | None
+    filled_qty: Decimal
+    status: OrderStatus
+
+
+class AccountState(msgspec.Struct, frozen=True):
+    """A broker's account at one instant, for recovery and reconciliation.
+
+    Units: `positions` signed, by symbol; `prices` the broker's current price of each. `fills` are those since the time
+    that was asked for, oldest first, with the same execution ids as the stream's.
+    """
+
+    account_id: str
+    status: str
+    ts_ns: int
+    cash_usd: Decimal
+    equity_usd: Decimal
+    buying_power_usd: Decimal
+    multiplier: int
+    positions: dict[str, Decimal]
+    prices: dict[str, Decimal]
+    open_orders: tuple[OpenOrder, ...]
+    fills: tuple[Fill, ...]
+
+
+class LiveBroker(Broker, Protocol):
+    """A venue outside. `submit` and `cancel` only put in line; `run` sends, listens and settles what is unknown.
+
+    An order whose outcome is not known is told as an `OrderUpdate` with status `unknown`, and again when it is. The
+    link to the order stream is told as `Link` events.
+
+    Attributes:
+        due_ns, working: never and nothing, so that the corridor has one path for every broker.
+    """
+
+    due_ns: int
+    working: Container[str]
+
+    async def open(self) -> AccountState:
+        """Connect, check keys, host and account, and return the account as it stands.
+
+        Raises:
+            BrokerError: what is wrong with the keys, the host or the account.
+        """
+        ...
+
+    async def state(self, since_ns: int) -> AccountState:
+        """Return the account as it stands, with the fills since an instant."""
+        ...
+
+    def resolve(self, client_order_ids: Sequence[str]) -> None:
+        """Ask what became of orders whose outcome nobody knows; the answers come as events."""
+        ...
+
+    async def run(self, publish: Publish) -> None:
+        """Send what was put in line and publish what the venue says, until cancelled."""
+        ...
+
+    async def cancel_all(self) -> None:
+        """Ask the venue to cancel every order of the account."""
         ...
 
 

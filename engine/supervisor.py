@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from engine.clock import Sessions
 from engine.events import (
     SECOND_NS,
+    AccountOpened,
     CancelRequest,
     Command,
     CorporateAction,
     Event,
+    Link,
+    RareEvent,
+    Reconciliation,
     RunEnded,
     RunStarted,
     Snapshot,
@@ -86,6 +90,7 @@ class Supervisor:
             if core.broker.due_ns == due:
                 core.settle(core.broker.advance(due))
             elif core.risk.due_ns == due:
+                self.apply(core.risk.overdue(due))
                 for order_id in core.risk.expired(due):
                     core.outbox.append(CancelRequest(order_id, due, "C28 order_age"))
             else:
@@ -190,14 +195,22 @@ class Supervisor:
 
     # --- the rarer events ------------------------------------------------------------------------------------------
 
-    def take(self, event: Status | CorporateAction | Command) -> None:
-        """Take an event of a rare kind; time has passed to it already."""
+    def take(self, event: RareEvent) -> None:
+        """Take an event of a rare kind; time has passed to it already, which is all there is to a `Tick`."""
         if isinstance(event, Status):
             self._on_status(event)
         elif isinstance(event, CorporateAction):
             self._on_corporate_action(event)
-        else:
+        elif isinstance(event, Command):
             self._on_command(event)
+        elif isinstance(event, AccountOpened):
+            self._core.portfolio.open(event)
+            self.snapshot(self._core.now_ns)
+        elif isinstance(event, Link):
+            self._core.risk.on_link(event, self._core.now_ns)
+        elif isinstance(event, Reconciliation):
+            self._core.portfolio.adjust(event.cash_adjustment_usd)
+            self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
 
     def _on_status(self, status: Status) -> None:
         core = self._core

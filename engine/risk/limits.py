@@ -118,6 +118,11 @@ class RiskLimits(BaseModel):
     rollout_percent: Amount = Field(description="C35: share of the size limits that a strategy in roll-out may use")
     max_approval_age_s: Seconds = Field(description="C37: time within which an approval must be used")
 
+    max_unknown_count: Count = Field(description="C20: orders of unknown outcome at once; one more halts trading")
+    max_unknown_age_s: Seconds = Field(description="C20: how long an outcome may be unknown; longer halts trading")
+    link_down_no_entries_s: Seconds = Field(description="C30: how long the order stream may be down until entries stop")
+    link_down_cancel_s: Seconds = Field(description="C30: how long it may be down before open entries are canceled")
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in_profile(cls, given: Any) -> Any:
@@ -185,6 +190,10 @@ SMALL_ACCOUNT: dict[str, Any] = {
     "rollout_sessions_count": 0,
     "rollout_percent": "10",
     "max_approval_age_s": 2.0,
+    "max_unknown_count": 2,
+    "max_unknown_age_s": 120.0,
+    "link_down_no_entries_s": 10.0,
+    "link_down_cancel_s": 60.0,
 }
 """For an unlevered account that a person watches."""
 

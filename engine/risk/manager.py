@@ -26,7 +26,9 @@ from engine.events import (
     Event,
     Fill,
     Intent,
+    Link,
     OrderUpdate,
+    Reconciliation,
     TradingState,
     TradingStateChanged,
 )  # fmt: skip
@@ -36,6 +38,7 @@ from engine.risk.control import Control
 from engine.risk.egress import Egress
 from engine.risk.exposure import BuyingPower, Exposure, OpenOrders, PositionLimit, ReduceOnly, SelfTrade
 from engine.risk.limits import RiskLimits
+from engine.risk.link import OrderLink, PositionMismatch, UnknownOutcome
 from engine.risk.loss import HAIR, DailyLoss, Drawdown, StrategyLoss
 from engine.risk.price import DataFreshness, MarketOrderGuard, PriceCollar
 from engine.risk.proposal import Pricing, Proposal
@@ -79,6 +82,8 @@ class RiskManager:
         self._age = OrderAge(limits, orders, sessions)
         self._daily_loss, self._drawdown = DailyLoss(limits, portfolio), Drawdown(limits, portfolio)
         self._strategy_loss = StrategyLoss(limits, portfolio)
+        self._unknown, self._link = UnknownOutcome(limits, self._latch), OrderLink(limits)
+        self._mismatch = PositionMismatch(self._latch)
         self.controls: tuple[Control, ...] = (
             self._validity, TradingGate(self._latch), SymbolPermission(self._symbols),
             SessionGate(limits, always_open=sessions.always_open), DataFreshness(limits), MarketOrderGuard(limits),
@@ -87,7 +92,7 @@ class RiskManager:
             PositionLimit(limits), Exposure(limits, portfolio), BuyingPower(limits, portfolio),
             OpenOrders(limits, orders), MessageRate(limits), DailyOrders(limits), Turnover(limits), self._daily_loss,
             self._drawdown, self._strategy_loss, RepeatedExecution(limits, portfolio), self._rejects, self._age,
-            self._egress,
+            self._unknown, self._mismatch, self._link, self._egress,
         )  # fmt: skip
         later = [control for control in self.controls if control is not self._validity]
         self._entry_checks = _overridden(later, "check")
@@ -115,7 +120,8 @@ class RiskManager:
         order.is_entry = not p.reduces
         if order.is_entry:
             order.cost_price = p.cost_price
-            self.due_ns = self._age.due_ns
+            if self._age.due_ns < self.due_ns:
+                self.due_ns = self._age.due_ns
         return self._egress.issue(p, p.intent if p.limit_price is p.intent.limit_price else _as_limit(p))
 
     def consume(self, approved: Approved, now_ns: int) -> None:
@@ -137,10 +143,21 @@ class RiskManager:
         return held * order.sign < 0 and order.remaining_qty <= abs(held)
 
     def expired(self, now_ns: int) -> list[str]:
-        """Return the ids of entries that have rested too long and have to be canceled."""
+        """Return the ids of entries that have rested too long, or have to go because the order stream is down."""
         found = self._age.expired(now_ns)
-        self.due_ns = self._age.due_ns
+        if self._link.cancels(now_ns):
+            found += [order.id for order in self._orders.open.values() if order.is_entry and order.id not in found]
+        self._wait()
         return found
+
+    def overdue(self, now_ns: int) -> Sequence[Event]:
+        """Return what has to be done because something has lasted too long."""
+        found = self._unknown.overdue(now_ns) if now_ns >= self._unknown.due_ns else ()
+        self._wait()
+        return found
+
+    def _wait(self) -> None:
+        self.due_ns = min(self._age.due_ns, self._link.due_ns, self._unknown.due_ns)
 
     # --- what happened ---------------------------------------------------------------------------------------------
 
@@ -154,7 +171,19 @@ class RiskManager:
         """Count the venue's word on an order, which the order shows already."""
         if order.status in TERMINAL:
             self._forget(order)
-        return self._collect(self._update_hooks, order, update, now_ns)
+        found = self._collect(self._update_hooks, order, update, now_ns)
+        if self._unknown.due_ns < self.due_ns:
+            self.due_ns = self._unknown.due_ns
+        return found
+
+    def on_link(self, link: Link, now_ns: int) -> None:
+        """The order stream came up or went down."""
+        self._link.on_link(link, now_ns)
+        self._wait()
+
+    def on_reconciliation(self, found: Reconciliation, now_ns: int) -> Sequence[Event]:
+        """The broker's account was compared with our books."""
+        return self._mismatch.on_reconciliation(found, now_ns)
 
     def on_session(self, now_ns: int) -> Sequence[Event]:
         """Begin a session: capture its equity, reset the counters of a day, lift what lasted only for the last."""
@@ -244,7 +273,7 @@ class RiskManager:
     def _forget(self, order: Order) -> None:
         if order.is_entry:
             self._age.forget_ended()
-            self.due_ns = self._age.due_ns
+            self._wait()
 
     def _collect(
         self, hooks: Sequence[MethodType], order: Order, event: Fill | OrderUpdate, now_ns: int
