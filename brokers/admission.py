@@ -31,9 +31,12 @@ class Verdict(msgspec.Struct):
     most: Decimal | None = None
 
 
-def hours_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:
-    """Say why an order for the extended hours or an auction comes in vain, or return an empty string."""
-    if intent.extended_hours and not (intent.type == "limit" and intent.time_in_force in ("day", "gtc")):
+def order_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:
+    """Say why an order with legs, for extended hours or for an auction is refused, or return an empty string."""
+    lasting = intent.time_in_force in ("day", "gtc")
+    if intent.order_class != "simple" and not lasting:
+        return f"{intent.order_class} orders must be DAY or GTC orders"
+    if intent.extended_hours and not (intent.type == "limit" and lasting):
         return "extended hours orders must be DAY or GTC limit orders"
     if intent.time_in_force in ("opg", "cls"):
         if intent.type not in ("market", "limit"):

@@ -67,7 +67,7 @@ class Conditions:
             asked, bid = (event.ask_size, event.bid_size) if self._quote_size_cap else (math.inf, math.inf)
             regular, extended = self._hours.at_tick(ts_ns)
             return Offer(event, ts_ns, ts_ns, asked, bid, math.inf, regular, extended, "quote", True)
-        if symbol in self._halted or not isinstance(event, Trade):
+        if symbol in self._halted or not isinstance(event, Trade) or not 0.0 < event.price < math.inf:
             return None
         quoted_ns = self._quoted_ns.get(symbol)
         quoted = quoted_ns is not None and ts_ns - quoted_ns <= self._tick_life_ns
@@ -79,6 +79,8 @@ class Conditions:
         symbol = bar.symbol
         ticked_ns = self._ticked_ns.get(symbol)
         if symbol in self._halted or (ticked_ns is not None and bar.ts_event_ns - ticked_ns <= self._tick_life_ns):
+            return None
+        if not 0.0 < bar.open + bar.high + bar.low + bar.close < math.inf:  # one of them is no number
             return None
         regular, extended, first_ns = self._hours.of_bar(bar)
         left = bar.volume * self._participation

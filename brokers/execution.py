@@ -44,5 +44,9 @@ def stamp(order: WorkingOrder, where: Where, offer: Offer) -> int:
     ts_ns = offer.last_ns
     if where == "open":
         ts_ns = offer.first_ns if offer.first_ns > order.arrival_ns else order.arrival_ns
+    elif order.closing is not None:
+        if ts_ns < order.expire_ns:  # the close has passed since
+            return order.expire_ns
+        ts_ns = order.expire_ns
     known_ns = offer.event.ts_recv_ns
     return ts_ns if ts_ns < known_ns else known_ns

@@ -6,6 +6,7 @@ Pure functions of floats, one a rule, then the fill model that puts them togethe
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol
 
 from brokers.slippage import to_tick
@@ -127,7 +128,7 @@ class NextEventFills:
 
     def on_quote(self, order: WorkingOrder, quote: Quote) -> float | None:
         price = quote.ask_price if order.buy else quote.bid_price
-        if not price > 0:  # that side of the book is empty
+        if not 0.0 < price < math.inf:  # that side of the book is empty, or malformed
             return None
         if order.type not in ("market", "limit") and not self._set_off(order, price):
             return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_UP, Context, Decimal
 
 from brokers.hours import Hours
 from brokers.working_order import ZERO, WorkingOrder, working_order
 from engine.events import DAY_NS, NEVER_NS, Fill, Intent, OrderStatus, OrderUpdate
 
+CENT, _RATIO = Decimal("0.01"), Context(prec=38)
 GTC_LIFE_NS = 90 * DAY_NS  # Alpaca ends a gtc order 90 days after its creation
 
 Answer = OrderUpdate | Fill
@@ -141,16 +142,19 @@ class OrderTable:
 
     # --- changes ---------------------------------------------------------------------------------------------------
 
-    def book(self, order: WorkingOrder, size: Decimal, price: Decimal, ts_ns: int, out: list[Answer]) -> None:
+    def book(self, order: WorkingOrder, size: Decimal, ts_ns: int, out: list[Answer]) -> None:
         """Take an execution off an order, its reservation and its sibling."""
-        assert order.left is not None
-        if size is order.left:
+        left = order.left
+        assert left is not None
+        self.reserved_usd -= order.reserved_usd
+        if size is left:
             order.left = ZERO
-            self.reserved_usd -= order.reserved_usd
         else:
-            order.want(order.left - size)
-            self._release(order, size * price)
-        order.filled += size
+            order.want(left - size)
+            kept_usd = _RATIO.divide(order.reserved_usd * (left - size), left)
+            order.reserved_usd = kept_usd.quantize(CENT, ROUND_UP, _RATIO)
+            self.reserved_usd += order.reserved_usd
+        order.filled = order.filled + size if order.filled else size
         sibling = order.sibling
         if sibling is not None and not sibling.done:
             assert sibling.left is not None
@@ -164,16 +168,13 @@ class OrderTable:
         order.done = True
         del self.open[order.id]
         wanted = order.intent.qty
+        if wanted is order.filled:  # in one go: the usual end, and the fill has said it
+            return
         if wanted is not None and wanted != order.filled + order.carried:
             reason = f"{order.filled} of {wanted} filled, nothing is left to protect"
             out.append(OrderUpdate(order.id, "canceled", ts_ns, ts_ns, reason, order.broker_id))
         elif wanted is None or order.carried:  # its own fills do not show that it is complete
             out.append(OrderUpdate(order.id, "filled", ts_ns, ts_ns, "", order.broker_id))
-
-    def _release(self, order: WorkingOrder, usd: Decimal) -> None:
-        usd = min(usd, order.reserved_usd)
-        order.reserved_usd -= usd
-        self.reserved_usd -= usd
 
     # --- ends ------------------------------------------------------------------------------------------------------
 

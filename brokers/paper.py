@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from brokers.admission import Admission, Verdict, hours_refusal
+from brokers.admission import Admission, Verdict, order_refusal
 from brokers.conditions import Conditions
 from brokers.execution import notional_qty, part, slipped, stamp
 from brokers.fees import FeeModel
@@ -94,8 +94,7 @@ class PaperBroker:
                 if table.due_ns > now_ns:
                     break
                 for order in table.overdue():
-                    if not order.done:  # its sibling's end may have been its own
-                        self._expire(order, out)
+                    self._expire(order, out)
                 table.sweep_all()
             elif wire.due_ns > now_ns:
                 break
@@ -123,8 +122,6 @@ class PaperBroker:
                 self._meet(order, offer, out)
         if out:
             self._table.sweep(event.symbol, orders)
-            if self._table.due_ns < self.due_ns:  # legs came in
-                self.due_ns = self._table.due_ns
         return out
 
     def notice(self, event: Status | CorporateAction) -> Sequence[Answer]:
@@ -162,8 +159,9 @@ class PaperBroker:
         table.accept(order, replaced, out)
 
     def _judge(self, order: WorkingOrder, approved: Approved, replaced: WorkingOrder | None = None) -> Verdict:
-        if order.extended or order.time_in_force in AUCTIONS:
-            refusal = hours_refusal(order.intent, self._hours, order.arrival_ns)
+        intent = order.intent
+        if intent.order_class != "simple" or order.extended or order.time_in_force in AUCTIONS:
+            refusal = order_refusal(intent, self._hours, order.arrival_ns)
             if refusal:
                 return Verdict(refusal)
         return self._admission.judge(approved, order, replaced)
@@ -285,7 +283,7 @@ class PaperBroker:
         liquidity: Literal["maker", "taker"] = "maker" if maker else "taker"
         out.append(Fill(execution_id, order.id, order.symbol, intent.side, size, exact, fee, ts_ns, ts_ns, liquidity))
         offer.take(order.left_float if size is left else float(size), order.buy)
-        self._table.book(order, size, exact, ts_ns, out)
+        self._table.book(order, size, ts_ns, out)
         if order.done and order.legs:
             born_ns = offer.first_ns if where == "inside" else ts_ns
             self._table.release_legs(order, born_ns, ts_ns, out, inside=where == "inside")

@@ -147,6 +147,16 @@ def test_a_market_order_fills_at_the_next_print_unless_quotes_are_fresh() -> Non
     assert venue.fills() == [("100", "100.5")]
 
 
+def test_a_print_fills_again_when_quotes_are_stale() -> None:
+    """Quotes that have been silent for longer than their age count no more."""
+    venue = Venue(quote_max_age_s=30)
+    venue.order(reference="quote")
+    venue.trade("10:00:30", 101)
+    assert venue.fills() == []
+    venue.trade("10:00:31", 102)
+    assert venue.fills() == [("100", "102")]
+
+
 def test_a_resting_limit_needs_a_print_through_it() -> None:
     """A print at the limit is a touch, one below it goes through it; the fill is at the limit, not at the print."""
     venue = Venue()
@@ -339,6 +349,17 @@ def test_a_trailing_stop_takes_the_adverse_side_of_a_bar_first() -> None:
     assert venue.fills() == [("100", "98")]
 
 
+def test_a_trailing_stop_that_arrives_inside_a_bar_starts_at_its_close() -> None:
+    """The high of 120 may have been before it: the mark is the close of 100, so 98 is not under its stop."""
+    venue = Venue(position=100)
+    venue.order("sell", clock="10:00:30", type="trailing_stop", trail_price=3)
+    venue.bar("10:01", 110, 120, 99, 100)
+    venue.bar("10:02", 99, 99, 98, 99)
+    assert venue.fills() == []
+    venue.bar("10:03", 99, 99, 97, 99)
+    assert venue.fills() == [("100", "97")]
+
+
 def test_a_trailing_buy_stop_follows_the_lowest_price() -> None:
     """The mirror image, with a percentage: 2 % above the lowest price so far, on the tick away from it."""
     venue = Venue()
@@ -424,6 +445,15 @@ def test_a_limit_needs_a_trade_through_it(
         assert venue.fills() == ([("100", price)] if price else [])
 
 
+def test_a_limit_that_rested_is_a_maker() -> None:
+    """One that the bar opens through takes; one that the bar comes to later makes."""
+    venue = Venue()
+    venue.order(type="limit", limit_price=101)
+    venue.order(type="limit", limit_price=99)
+    venue.bar("10:01", 100, 100, 98, 100)
+    assert [fill.liquidity for fill in venue.answers if isinstance(fill, Fill)] == ["taker", "maker"]
+
+
 def test_a_limit_inside_a_bar_fills_at_the_limit_even_when_the_close_is_better() -> None:
     """The close proves that the limit was reached, not that we got the close."""
     venue = Venue()
@@ -433,7 +463,13 @@ def test_a_limit_inside_a_bar_fills_at_the_limit_even_when_the_close_is_better()
 
 
 def test_a_target_never_improves_on_its_limit() -> None:
-    """A take-profit that the open jumps over fills at its own price."""
+    """A take-profit that the open, a quote or a print jumps over fills at its own price."""
+    for see in (lambda v: v.trade("10:02", 115), lambda v: v.quote("10:02", 115, 116)):
+        venue = Venue()
+        venue.order("buy", order_class="bracket", take_profit_limit_price=110, stop_loss_stop_price=90)
+        venue.trade("10:01", 100)
+        see(venue)
+        assert venue.fills() == [("100", "100"), ("100", "110")]
     venue = Venue()
     venue.order("buy", order_class="bracket", take_profit_limit_price=110, stop_loss_stop_price=90)
     venue.bar("10:01", 100)

@@ -40,6 +40,15 @@ def test_a_day_order_expires_at_the_close() -> None:
     assert venue.states(tomorrow) == ["accepted", "expired"]
 
 
+def test_an_order_at_the_instant_of_the_close_is_for_the_next_session() -> None:
+    """The close is the first instant at which the session is over."""
+    venue = Venue(latency_ms=0)
+    venue.now_ns = at("16:00")
+    order = venue.order(type="limit", limit_price=1)
+    venue.wait_until(at("16:00", "2019-02-13"))
+    assert venue.states(order) == ["accepted"]
+
+
 def test_an_order_still_fills_on_a_late_bar_of_before_its_end() -> None:
     """The session's last bar is known after the close; what happened in it happened before. Then the order is over."""
     venue = Venue(close_grace_s=30)
@@ -216,6 +225,7 @@ def test_a_closing_order_fills_at_the_last_price_before_the_close(later: str) ->
         venue.wait_until(at("16:02"))
     assert venue.fills() == [("100", "101")]
     assert venue.states(order) == ["accepted", "fill"]
+    assert venue.answers[-1].ts_event_ns == at("16:00")
 
 
 def test_a_closing_order_without_any_price_expires() -> None:
@@ -359,6 +369,17 @@ def test_open_entries_hold_their_cost_until_they_end() -> None:
     fourth = venue.order(type="limit", limit_price=40)
     venue.wait_until(at("10:04"))
     assert venue.states(fourth) == ["accepted"]
+
+
+def test_a_partial_fill_frees_its_part_of_the_reserve() -> None:
+    """60 of 100 shares still hold $6,000, whatever the 40 were bought for; of $6,001, a dollar is free."""
+    venue = Venue(power="10000", participation=0.1)
+    venue.order(type="limit", limit_price=100)
+    venue.bar("10:01", 99, 101, 99, 101, volume=400)
+    venue.account.power = Decimal(6001)
+    orders = [venue.order("buy", 1, type="limit", limit_price=price) for price in ("1.01", "1")]
+    venue.wait_until(at("10:02"))
+    assert [venue.states(order) for order in orders] == [["rejected"], ["accepted"]]
 
 
 def test_an_entry_is_reserved_at_its_own_price() -> None:
@@ -508,6 +529,11 @@ def test_legs_end_with_a_parent_that_filled_nothing() -> None:
         ({"type": "limit", "limit_price": 95}, (100, 101, 89, 100), [("100", "95"), ("100", "90")]),
         ({"type": "limit", "limit_price": 95}, (100, 111, 94, 100), [("100", "95")]),
         ({"type": "limit", "limit_price": 95}, (100, 112, 94, 111), [("100", "95"), ("100", "110")]),
+        # a stop beyond the market goes off when the entry fills, and gets the only price that is certainly later
+        (
+            {"type": "limit", "limit_price": 95, "stop_loss_stop_price": 105, "take_profit_limit_price": 110},
+            (100, 101, 94, 96), [("100", "95"), ("100", "96")],
+        ),
         # at its close, because it arrived inside the bar: nothing of the bar is after that
         ({"clock": "10:00:30"}, (100, 120, 80, 100), [("100", "100")]),
     ],
@@ -571,6 +597,27 @@ def test_an_oco_pair_expires_as_one() -> None:
     order = venue.order("sell", type="limit", limit_price=110, order_class="oco", stop_loss_stop_price=90)
     venue.wait_until(at("16:02"))
     assert venue.states(order) == venue.states(f"{order}-sl") == ["accepted", "expired"]
+
+
+def test_a_held_leg_is_canceled_alone() -> None:
+    """The entry and its other leg live on."""
+    venue = Venue()
+    order = venue.order(**BRACKET)
+    venue.wait_until(at("10:00:00.500"))
+    venue.cancel(f"{order}-tp")
+    venue.bar("10:01", 100)
+    assert venue.states(f"{order}-tp") == ["held", "canceled"]
+    assert venue.states(f"{order}-sl") == ["held", "accepted"]
+    venue.bar("10:02", 80)
+    assert venue.fills() == [("100", "100"), ("100", "80")]
+
+
+def test_orders_with_legs_are_day_or_gtc() -> None:
+    """Alpaca takes no other time in force for them: a leg that must fill at once protects nothing."""
+    venue = Venue()
+    order = venue.order(time_in_force="ioc", **BRACKET)
+    venue.wait_until(at("10:01"))
+    assert venue.reason(order) == "bracket orders must be DAY or GTC orders"
 
 
 def test_an_oto_order_has_one_leg() -> None:
@@ -655,6 +702,16 @@ def test_a_replacement_may_use_the_old_orders_reserve() -> None:
     old = venue.order(type="limit", limit_price=90)
     venue.wait_until(at("10:00:10"))
     new = venue.order(type="limit", limit_price=100, replaces=old)
+    venue.wait_until(at("10:01"))
+    assert venue.states(new) == ["accepted"]
+
+
+def test_a_replaced_exit_promises_its_shares_once() -> None:
+    """All 100 shares are promised to the old order, and the new one takes its promise over."""
+    venue = Venue(position=100)
+    old = venue.order("sell", type="limit", limit_price=110)
+    venue.wait_until(at("10:00:10"))
+    new = venue.order("sell", type="limit", limit_price=105, replaces=old)
     venue.wait_until(at("10:01"))
     assert venue.states(new) == ["accepted"]
 

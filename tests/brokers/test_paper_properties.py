@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.events import MINUTE_NS, Bar, Fill, OrderUpdate
+from engine.events import MINUTE_NS, Bar, CorporateAction, Fill, OrderUpdate, Quote, Status, Trade
 from tests.brokers.paper_venue import Venue, at
 
 TERMINAL = {"canceled", "expired", "rejected", "replaced", "filled"}
@@ -179,3 +179,80 @@ def test_later_bars_change_nothing_that_was_before(history: list[Any]) -> None:
     cut_ns = at("10:00") + len(half) * MINUTE_NS
     whole, part = (play(each)[0].answers for each in (history, half))
     assert [a for a in whole if a.ts_event_ns < cut_ns] == [a for a in part if a.ts_event_ns < cut_ns]
+
+
+sizes = st.sampled_from([0.0, 30.0, 400.0, 5_000.0])
+happenings = st.one_of(
+    st.tuples(st.just("bar"), bars),
+    st.tuples(st.just("quote"), cents, cents, sizes),
+    st.tuples(st.just("trade"), cents, sizes),
+    st.tuples(st.just("halt"), st.booleans()),
+    st.tuples(st.just("split")),
+    st.tuples(st.just("cancel"), st.integers(0, 20)),
+    st.tuples(st.just("replace"), st.integers(0, 20), st.integers(1, 400), shapes),
+    st.tuples(st.just("oco"), price, price, st.integers(1, 400)),
+    st.tuples(st.just("notional"), st.sampled_from(["buy", "sell"]), st.integers(1, 40_000)),
+    st.tuples(
+        st.just("order"), st.sampled_from(["buy", "sell"]), st.integers(1, 400),
+        st.sampled_from(["day", "gtc", "ioc", "fok", "opg", "cls"]), shapes,
+    ),
+    st.tuples(st.just("wait"), st.sampled_from([1, 60, 7_200, 86_400])),
+)  # fmt: skip
+
+
+def happen(venue: Venue, sent: list[str], what: str, *how: Any) -> None:
+    """Let one thing happen a second after the one before."""
+    venue.now_ns += 1_000_000_000
+    now = venue.now_ns
+    venue.wait_until(now)
+    if what == "bar":
+        venue.see(Bar("SPY", now, now, *how[0], MINUTE_NS))
+    elif what == "quote":
+        venue.see(Quote("SPY", now, now, how[0], how[2], how[1], how[2]))
+    elif what == "trade":
+        venue.see(Trade("SPY", now, now, *how))
+    elif what == "halt":
+        venue.notice(Status("SPY", now, now, "halted" if how[0] else "trading"))
+    elif what == "split":
+        venue.notice(CorporateAction("SPY", now, now, "split", new_shares=2))
+    elif what == "wait":
+        venue.wait_until(now + how[0] * 1_000_000_000)
+    elif what == "cancel" and sent:
+        venue.cancel(sent[how[0] % len(sent)] + ("", "-sl", "-tp")[how[0] % 3])
+    elif what == "replace" and sent:
+        old = sent[how[0] % len(sent)] + ("", "-sl", "-tp")[how[0] % 3]
+        shape = {key: value for key, value in how[2].items() if key in ("type", "limit_price", "stop_price")}
+        if shape.get("type") == "trailing_stop":
+            shape = {}
+        order = venue.broker._table.open.get(old)
+        sent.append(venue.order(order.intent.side if order else "sell", how[1], replaces=old, **shape))
+    elif what == "oco":
+        fields = {"type": "limit", "order_class": "oco", "limit_price": how[0], "stop_loss_stop_price": how[1]}
+        sent.append(venue.order("sell", how[2], **fields))
+    elif what == "notional":
+        sent.append(venue.order(how[0], None, notional_usd=how[1]))
+    elif what == "order":
+        sent.append(venue.order(how[0], how[1], time_in_force=how[2], **how[3]))
+
+
+@drawn
+@given(st.lists(happenings, min_size=1, max_size=40), st.sampled_from(["XNYS", "24/7"]))
+def test_the_venues_books_agree_after_whatever_happens(story: list[Any], calendar_name: str) -> None:
+    """After each thing that can happen, the open orders, the working ones and the reserve tell the same story."""
+    venue = Venue(calendar_name=calendar_name, position=1_000, power="60000", participation=0.1)
+    sent: list[str] = []
+    for what, *how in story:
+        happen(venue, sent, what, *how)
+        table = venue.broker._table
+        working = [order for orders in table.working.values() for order in orders]
+        assert all(orders for orders in table.working.values())
+        assert sorted(o.id for o in working) == sorted(o.id for o in table.open.values() if not o.held)
+        assert not any(order.done for order in working)
+        assert abs(table.reserved_usd - sum(order.reserved_usd for order in working)) < Decimal("1e-9")
+        assert all(order.left is None or order.left > 0 for order in working)
+        assert venue.broker.due_ns > venue.now_ns
+    for order_id in {answer.client_order_id for answer in venue.answers}:
+        ends = [state for state in venue.states(order_id) if state in TERMINAL]
+        assert len(ends) <= 1
+        if ends:
+            assert venue.states(order_id)[-1] == ends[0]
