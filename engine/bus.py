@@ -20,7 +20,7 @@ class Inbox:
     """Events between the feeds and the corridor.
 
     Attributes:
-        conflates: whether that is done. Never to a tape: the journal does not repeat it, so the corridor must see it all.
+        conflates: whether that is done. Never to a tape, which the journal does not repeat: all of it must be seen.
         conflated: quotes dropped because a newer one of the same symbol was waiting too.
     """
 

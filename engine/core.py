@@ -74,7 +74,7 @@ class Core:
             Datum: self._on_datum, Signal: self._on_signal, Fill: self._on_fill, OrderUpdate: self._on_update,
             **dict.fromkeys(get_args(RareEvent), self._on_rare),
         }  # fmt: skip
-        wiring.tell = self.tell
+        wiring.tell, schedule.wake = self.tell, self._wake
 
     def run(self, batches: Iterable[Sequence[MarketEvent]]) -> None:
         """Take every event of a recorded feed, in a plain loop."""
@@ -174,6 +174,10 @@ class Core:
         now = self.now_ns = max(self.now_ns, event.ts_recv_ns)
         if now >= self.due_ns:
             self.supervisor.elapse(now)
+
+    def _wake(self, due_ns: int) -> None:
+        """Take note of an alarm that was set while nothing else changed what is due."""
+        self.due_ns = min(self.due_ns, due_ns)
 
     def tell(self, callbacks: Iterable[Callback], event: Any) -> None:
         """Call the strategies one after the other; each one's wishes are dealt with before the next one thinks."""

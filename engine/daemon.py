@@ -13,19 +13,19 @@ from contextlib import contextmanager, suppress
 from decimal import localcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from engine import bars, journal, plugins
 from engine.clock import LiveClock, Sessions, to_datetime
 from engine.config import RunConfig, from_dict
 from engine.core import Core
 from engine.errors import ConfigError, Divergence, JournalError, suggestion
-from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Command, Fill, MarketEvent, OrderUpdate, RunStarted, Signal
+from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Command, InboxEvent, MarketEvent, RunStarted, Signal
 from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import OrderBook
 from engine.portfolio import MONEY, Portfolio
-from engine.ports import Feed
+from engine.ports import Feed, LiveFeed, SilentBroker
 from engine.risk import RiskManager
 from engine.schedule import Schedule
 from engine.strategy import configure
@@ -47,74 +47,117 @@ SAMPLE_STEPS_NS = (
     8 * HOUR_NS,
 )
 SESSIONS_WITH_SAMPLES_MAX = 400
+LIVE_SAMPLE_NS = 5 * MINUTE_NS
 Progress = Callable[[int, int, tuple[int, int]], None]
 """Called now and then with the number of events so far, the simulated time and the feed's span, both in ns."""
 
 
 class Run:
-    """A run that is built and not yet begun: its feed, and a corridor with everything in it."""
+    """A run that is built and not yet begun: its feed, and a corridor with everything in it.
+
+    With `again`, a live run is done over from what its journal holds: nothing is connected and nothing is sent.
+
+    Attributes:
+        is_live: whether the feed arrives when it arrives; then the journal holds every input.
+    """
 
     def __init__(
-        self, config: RunConfig, ledger: Journal, *, wrap: Callable[[Callback, str], Callback] | None = None
+        self,
+        config: RunConfig,
+        ledger: Journal,
+        *,
+        wrap: Callable[[Callback, str], Callback] | None = None,
+        again: bool = False,
     ) -> None:
-        self.config = config
-        self.journal = ledger
-        self.feed: Feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
-        sessions = Sessions(config.calendar)
-        broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
+        self.config, self.journal = config, ledger
+        feed_class, broker_class = (
+            plugins.load(kind, one.use) for kind, one in ((plugins.FEED, config.feed), (plugins.BROKER, config.broker))
+        )
+        self.is_live = not hasattr(feed_class, "batches")
+        if not (self.is_live or broker_class.simulated):
+            raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
+        self.feed: Feed | LiveFeed = feed_class(config.feed.settings)
+        sessions, settings = Sessions(config.calendar), config.broker.settings
         portfolio = Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
         orders, schedule = OrderBook(portfolio), Schedule()
         strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
-        symbols = {one.name: self._symbols(one.symbols) for one in config.strategies}
+        symbols = {one.name: _symbols(one.symbols, self.feed.symbols) for one in config.strategies}
         risk = RiskManager(
             config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
             symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
         )  # fmt: skip
-        broker = broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed)
+        broker: Any = (
+            SilentBroker()
+            if again and not broker_class.simulated
+            else broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed)
+        )
         for strategy, one in zip(strategies, config.strategies, strict=True):
             vars(strategy).update(name=one.name, symbols=symbols[one.name])
         intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
         wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
+        sample_ns = LIVE_SAMPLE_NS
+        if not self.is_live:
+            sample_ns = _sample_ns(self.feed.span_ns, always_open=sessions.always_open)
         self.core = Core(
             run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
-            broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions,
-            sample_ns=_sample_ns(self.feed.span_ns, always_open=sessions.always_open),
-            inputs=frozenset({Command, Signal} if broker.simulated else {Command, Signal, Fill, OrderUpdate}),
+            broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=sample_ns,
+            inputs=frozenset(get_args(InboxEvent) if self.is_live else (Command, Signal)),
         )  # fmt: skip
         for strategy in strategies:
             strategy._join(self.core)
 
-    def begin(self) -> None:
-        """Write the header and start the strategies."""
+    def begin(self, account: str = "", now_ns: int = 0) -> None:
+        """Write the header and start the strategies; on a journal that goes on, compare with its own.
+
+        Raises:
+            JournalError: the journal is of another configuration, account or tape.
+        """
         ledger, config = self.journal, self.config
+        before = journal.header(ledger.path) if ledger.following else None
+        if self.is_live and before is not None:
+            now_ns = before.ts_event_ns  # a live run began when it began
         started = RunStarted(
-            config.name, config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION, self.feed.span_ns[0],
-            self.feed.fingerprint, config.broker.use,
+            config.name, config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION,
+            now_ns if self.is_live else self.feed.span_ns[0], self.feed.fingerprint, account or config.broker.use,
         )  # fmt: skip
-        if ledger.following and (before := journal.header(ledger.path)) != started:
+        if before is not None and before != started:
             raise JournalError(_other_run(ledger.path, before, started))
         with localcontext(MONEY):
-            self.core.supervisor.begin(started, round(config.warm_up_s * 1e9))
+            self.core.supervisor.begin(started, round(config.warm_up_s * 1e9), waits=not self.core.broker.simulated)
 
     def replay(self, progress: Progress | None = None) -> None:
         """Take the whole feed in a plain loop, and finish."""
         self.begin()
-        batches = self.feed.batches()
+        batches = cast(Feed, self.feed).batches()
         self.core.run(batches if progress is None else self._told(batches, progress))
         with localcontext(MONEY):
             self.core.supervisor.finish(ended=True)
+
+    def recorded_inputs(self) -> Iterator[InboxEvent]:
+        """Yield the events that a live run's journal holds, in the order in which the corridor took them."""
+        for record in journal.read(self.journal.path):
+            if record.__class__ in self.core.inputs:
+                yield cast(InboxEvent, record)
+
+    def replay_inputs(self) -> None:
+        """Do a live run over from what its journal holds."""
+        self.begin(journal.header(self.journal.path).account)
+        with localcontext(MONEY):
+            for event in self.recorded_inputs():
+                self.core.process(event)
+            self.core.supervisor.finish(ended=False)
 
     def _told(self, batches: Iterator[Sequence[MarketEvent]], progress: Progress) -> Iterator[Sequence[MarketEvent]]:
         for batch in batches:
             yield batch
             progress(self.core.events, self.core.now_ns, self.feed.span_ns)
 
-    def _symbols(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        known = self.feed.symbols
-        for symbol in wanted:
-            if symbol != "*" and symbol not in known:
-                raise ConfigError(f"symbol '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
-        return tuple(known) if "*" in wanted else tuple(wanted)
+
+def _symbols(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    for symbol in wanted:
+        if symbol != "*" and symbol not in known:
+            raise ConfigError(f"symbol '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
+    return tuple(known) if "*" in wanted else tuple(wanted)
 
 
 def check(config: RunConfig) -> str:
@@ -124,9 +167,7 @@ def check(config: RunConfig) -> str:
     feed: Feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)
-        unknown = [symbol for symbol in one.symbols if symbol != "*" and symbol not in feed.symbols]
-        if unknown:
-            raise ConfigError(f"symbol '{unknown[0]}' is on no tape of the feed{suggestion(unknown[0], feed.symbols)}")
+        _symbols(one.symbols, feed.symbols)
     first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
     ledger = config.out_dir / RUN_JOURNAL
     start = f"goes on with {ledger}" if ledger.exists() else f"starts anew in {config.out_dir}"
@@ -157,9 +198,12 @@ def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
     """
     journal.header(path)
     ledger = Journal(path, follow=True, frozen=True)
-    run = Run(from_dict(json.loads(ledger.noted("config"))), ledger)
+    run = Run(from_dict(json.loads(ledger.noted("config"))), ledger, again=True)
     try:
-        run.replay(progress)
+        if run.is_live:
+            run.replay_inputs()
+        else:
+            run.replay(progress)
     except Divergence as difference:
         if difference.recorded or journal.is_ended(path):
             raise  # otherwise the run was stopped before the end of its feed, and all that it holds is matched

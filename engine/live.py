@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from decimal import setcontext
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -15,14 +15,20 @@ from engine import status
 from engine.bus import Inbox
 from engine.clock import Clock
 from engine.daemon import Run
-from engine.errors import FeedOverrun, JournalWriteError
-from engine.events import Command, MarketEvent
+from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError
+from engine.events import SECOND_NS, AccountOpened, Command, Fill, MarketEvent, OrderUpdate, Tick
 from engine.pace import pace
 from engine.portfolio import MONEY
+from engine.ports import AccountState, Feed, LiveBroker, LiveFeed
+from engine.recovery import Reconciler, waiting
 from engine.wiring import Callback
 
 EXIT_OK, EXIT_HALTED = 0, 3
 SHOW_EVERY_S = 0.5
+TICK_EVERY_S = 0.25
+RECONCILE_OPEN_S, RECONCILE_IDLE_S, RECONCILE_START_S = 5.0, 30.0, 1.0
+RECONCILE_START_ROUNDS = 30
+FILLS_OVERLAP_NS = 600 * SECOND_NS
 
 
 class Stopwatch:
@@ -53,13 +59,19 @@ class Stopwatch:
 
 
 class Daemon:
-    """One run in an event loop, until its feed ends or somebody stops it."""
+    """One run in an event loop, until its feed ends or somebody stops it.
+
+    A tape ends; a live feed does not. Before anything trades on a live broker, the journal is followed to its end and
+    the account is reconciled.
+    """
 
     def __init__(self, run: Run, stopwatch: Stopwatch, clock: Clock) -> None:
         self.run, self.stopwatch, self.clock = run, stopwatch, clock
         self.core = run.core
-        self.inbox = Inbox(conflates=False)  # its feed is a tape
+        self.inbox = Inbox(conflates=run.is_live)
+        self.reconciler = Reconciler(run.core)
         self.log = structlog.get_logger()
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def main(self) -> int:
         """Trade until the feed ends or a signal comes; return the exit code.
@@ -72,34 +84,52 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        self.run.begin()
-        walking = asyncio.create_task(self._walk(), name="corridor")
-        feeding = asyncio.create_task(self._feed(), name="feed")
-        showing = asyncio.create_task(self._show(), name="status")
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        walking = self._start("corridor", self._walk())
+        self._start("status", self._show())
+        self._start("start", self._begin_live() if self.run.is_live else self._begin_tape())
         try:
-            # The corridor ends when the feed does; any task that ends otherwise ends the run, loudly.
-            done, _ = await asyncio.wait({walking, showing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            if stopping not in done:
-                await feeding
+            while not (stopping.done() or walking.done()):
+                done, _ = await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopping}:
+                    self._tasks.remove(task)
+                    task.result()  # a task that ends by an error ends the run, loudly
         finally:
-            for task in (feeding, walking, showing, stopping):
+            for task in (stopping, *self._tasks):
                 task.cancel()
-            await asyncio.gather(feeding, walking, showing, stopping, return_exceptions=True)
-        self.core.supervisor.finish(ended=stopping not in done)
-        self.log.info("stopped by signal" if stopping in done else "the feed has ended", events=self.core.events)
+            await asyncio.gather(stopping, *self._tasks, return_exceptions=True)
+        ended = not stop.is_set()
+        self.core.supervisor.finish(ended=ended)
+        self.log.info("the feed has ended" if ended else "stopped by signal", events=self.core.events)
         return EXIT_HALTED if self.core.risk.state == "halted" else EXIT_OK
 
-    async def _feed(self) -> None:
+    def _start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.append(task)  # a task that nobody holds may vanish
+        return task
+
+    async def _walk(self) -> None:
+        async for events in self.inbox.batches():
+            for event in events:
+                self.core.process(event)
+
+    async def _show(self) -> None:
+        with status.view(self) as show:
+            while True:
+                show()
+                await asyncio.sleep(SHOW_EVERY_S)
+
+    # --- a tape ----------------------------------------------------------------------------------------------------
+
+    async def _begin_tape(self) -> None:
+        feed, core = cast(Feed, self.run.feed), self.core
+        self.run.begin()
         try:
-            batches = self.run.feed.batches()
+            batches = feed.batches()
             rest = await self._follow(batches)
             await pace(chain([rest], batches), self.inbox.publish, speed=self.run.config.feed.speed, clock=self.clock)
         except FeedOverrun as error:
-            now = self.core.now_ns
-            self.core.process(Command("halt", now, now, str(error)))
+            core.process(Command("halt", core.now_ns, core.now_ns, str(error)))
             raise
         finally:
             self.inbox.close()
@@ -118,16 +148,88 @@ class Daemon:
             await asyncio.sleep(0)
         return ()
 
-    async def _walk(self) -> None:
-        async for events in self.inbox.batches():
-            for event in events:
-                self.core.process(event)
+    # --- a live feed -----------------------------------------------------------------------------------------------
 
-    async def _show(self) -> None:
-        with status.view(self) as show:
-            while True:
-                show()
-                await asyncio.sleep(SHOW_EVERY_S)
+    async def _begin_live(self) -> None:
+        core, feed = self.core, cast(LiveFeed, self.run.feed)
+        state = await self._open()
+        started_anew = not self.run.journal.following
+        self.run.begin(state.account_id if state is not None else "", now_ns=self.clock.now_ns())
+        if not started_anew:
+            self._follow_inputs()
+        elif state is not None:
+            now = state.ts_ns
+            core.process(
+                AccountOpened(
+                    state.account_id, now, now, state.cash_usd, state.multiplier, state.positions, state.prices
+                )
+            )
+        if state is not None:
+            broker = cast(LiveBroker, core.broker)
+            self._start("broker", broker.run(self.inbox.publish))
+            broker.resolve(waiting(core))
+            await self._reconcile_at_start(broker)
+            self._start("reconciliation", self._reconcile(broker))
+        self._start("feed", feed.run(self.inbox.publish))
+        self._start("ticks", self._tick())
+
+    async def _open(self) -> AccountState | None:
+        if self.core.broker.simulated:
+            return None
+        state = await cast(LiveBroker, self.core.broker).open()
+        if state.status != "ACTIVE":
+            raise BrokerError(f"account {state.account_id} is {state.status}; only an active account may trade")
+        return state
+
+    def _follow_inputs(self) -> None:
+        """Do over what the journal holds, from the events that it holds."""
+        journal, core = self.run.journal, self.core
+        for event in self.run.recorded_inputs():
+            core.process(event)
+        if journal.following:
+            raise Divergence(journal.seq + 1, journal.rest(), "")
+        self.log.info("recovered from the journal", records=journal.seq, events=core.events)
+
+    async def _reconcile_at_start(self, broker: LiveBroker) -> None:
+        for _ in range(RECONCILE_START_ROUNDS):
+            if await self._reconcile_once(broker):
+                return
+            await asyncio.sleep(RECONCILE_START_S)
+        raise BrokerError("the account could not be reconciled with the journal; see the log, then docs/recovery.md")
+
+    async def _reconcile(self, broker: LiveBroker) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_OPEN_S if self.core.orders.open else RECONCILE_IDLE_S)
+            try:
+                await self._reconcile_once(broker)
+            except BrokerError as error:
+                self.log.warning("the account cannot be read", error=str(error))
+
+    async def _reconcile_once(self, broker: LiveBroker) -> bool:
+        """Compare once and act on it; return whether books and account have been found to agree or told apart."""
+        found = self.reconciler.compare(await broker.state(self._fills_since_ns()))
+        answers: list[OrderUpdate | Fill] = [*found.adopted, *found.missing]
+        for answer in answers:
+            self.log.warning("found in the account", order=answer.client_order_id, kind=type(answer).__name__)
+            self.inbox.publish(answer)
+        if found.lost:
+            broker.resolve(found.lost)
+        for words in found.foreign:
+            self.log.warning("not ours, and left alone", what=words)
+        if found.verdict is not None:
+            self.inbox.publish(found.verdict)
+        return found.verdict is not None
+
+    def _fills_since_ns(self) -> int:
+        oldest = min((order.created_ns for order in self.core.orders.open.values()), default=self.core.now_ns)
+        return min(oldest, self.core.now_ns) - FILLS_OVERLAP_NS
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_EVERY_S)
+            now = self.clock.now_ns()
+            if now >= self.core.due_ns and not len(self.inbox):
+                self.inbox.publish(Tick(now, now))
 
 
 async def serve(run: Run, stopwatch: Stopwatch, clock: Clock) -> int:

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from engine.events import (
+    NEVER_NS,
     Approved,
     Bar,
     CorporateAction,
@@ -53,7 +54,16 @@ class Feed(Protocol):
 
 
 class LiveFeed(Protocol):
-    """A stream that arrives when it arrives."""
+    """A stream that arrives when it arrives.
+
+    Attributes:
+        symbols: what it subscribes to.
+        span_ns, fingerprint: as of a `Feed`; a live stream has (0, 0) and an empty text.
+    """
+
+    symbols: Sequence[str]
+    span_ns: tuple[int, int]
+    fingerprint: str
 
     async def run(self, publish: Publish) -> None:
         """Publish events until cancelled; reconnecting is the feed's own business."""
@@ -178,3 +188,15 @@ class SimulatedBroker(Broker, Protocol):
     def notice(self, event: Status | CorporateAction) -> Sequence[OrderUpdate | Fill]:
         """Return what a halt, its end, or a corporate action does to the orders."""
         ...
+
+
+class SilentBroker:
+    """Stands where a live broker stood when a recorded run is done over: its answers are in the journal."""
+
+    simulated, due_ns, working = False, NEVER_NS, ()
+
+    def submit(self, approved: Approved) -> None:
+        """Send nothing."""
+
+    def cancel(self, client_order_id: str, ts_ns: int) -> None:
+        """Send nothing."""

@@ -8,12 +8,14 @@ override.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
-from math import floor, isfinite
+from math import floor, inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+import msgspec
 
 from engine.clock import to_datetime
 from engine.errors import ConfigError, suggestion
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from engine.core import Core
 
 Number = int | float | Decimal | str
+STOPS = frozenset({"stop", "stop_limit", "trailing_stop"})
 CALLBACKS = (
     "on_start", "on_stop", "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status",
     "on_corporate_action", "on_signal",
@@ -274,23 +277,31 @@ class Strategy:
 
         A position never changes its side in one order: towards the other side it is closed first, and the next call
         opens the new one. Open orders that would overshoot the target are canceled instead, and None is returned too.
+        Exits that only protect the position (stops, the legs of a bracket, an OCO) are neither counted nor canceled.
+
+        Raises:
+            ValueError: `qty` is not finite.
         """
         position = self._positions.get(symbol) or self._book.position(symbol)
-        expected = position.qty + position.open_qty
+        coming = [order for order in self._coming(symbol) if not _protects(order, position)]
+        ordered = sum((order.sign * order.counted for order in coming), ZERO)
+        expected = position.qty + ordered
         for asked in self._core.outbox:  # what this very handler has asked for already
             if isinstance(asked, Order) and asked.symbol == symbol and asked.strategy == self.name:
-                expected += asked.sign * asked.qty
+                expected += ZERO if _protects(asked, position) else asked.sign * asked.qty
         if expected == qty:
             return None
         target = _decimal(qty)
+        if not target.is_finite():
+            raise ValueError(f"a position of {qty} {symbol} is no target")
         if position.qty and (position.qty > 0) != (target > 0) and target:
             target = ZERO
         missing = target - expected
         if not missing:
             return None
-        if missing * position.open_qty < 0:  # what is on its way goes too far: it is canceled, not traded against
-            for order in self.open_orders(symbol):
-                if order.sign * missing < 0 and order.parent is None:
+        if missing * ordered < 0:  # what is on its way goes too far: it is canceled, not traded against
+            for order in coming:
+                if order.sign * missing < 0:
                     self.cancel_order(order)
             return None
         return self.submit_order(symbol, "buy" if missing > 0 else "sell", abs(missing), **fields)
@@ -310,7 +321,7 @@ class Strategy:
         if not -most <= fraction <= most:
             raise ValueError(f"fraction {fraction} of equity is outside -{most} to {most}; 0.1 means ten percent")
         price = self._core.portfolio.market(symbol).mark
-        if not price > 0:
+        if not 0 < price < inf:
             return None
         raw = exact(fraction * self._core.portfolio.equity / price)
         qty = raw.quantize(Decimal("1e-9") if fractional else Decimal(1), ROUND_DOWN)
@@ -337,7 +348,7 @@ class Strategy:
             ValueError: not exactly one of the four is given, or it is not positive (zero is fine at the open).
         """
         given = [value for value in (after_s, every_s, before_close_s, after_open_s) if value is not None]
-        if len(given) != 1 or given[0] < 0 or (given[0] == 0 and after_open_s is None):
+        if len(given) != 1 or not 0 <= given[0] < inf or (given[0] == 0 and after_open_s is None):
             raise ValueError("give exactly one of after_s, every_s, before_close_s, after_open_s, and a positive one")
         span_ns = floor(given[0] * SECOND_NS)
         self._core.supervisor.set_timer(
@@ -380,10 +391,24 @@ class Strategy:
         self._id_seq += 1
         return self._id_prefix + str(self._id_seq)
 
+    def _coming(self, symbol: str) -> Sequence[Order]:
+        """Return our open orders of a symbol, without those that another one is about to replace."""
+        market = self._core.portfolio.market(symbol)
+        if not market.open_buys and not market.open_sells:
+            return ()
+        return [order for order in self.open_orders(symbol) if order.status != "pending_replace"]
+
     def _ask(self, intent: Intent) -> Order:
         order = Order(intent)
         self._core.outbox.append(order)
         return order
+
+
+def _protects(order: Order, position: Position) -> bool:
+    """Tell whether an order only waits to close the position if the market turns, or to take its profit beside that."""
+    if order.parent is not None or order.intent.order_class == "oco":
+        return True
+    return order.type in STOPS and order.sign * position.qty < 0
 
 
 def parameters(cls: type[Strategy]) -> dict[str, Any]:
@@ -416,11 +441,9 @@ def configure(cls: type[Strategy], params: Mapping[str, Any]) -> Strategy:
             listed = ", ".join(known) or "none"
             raise ConfigError(f"{cls.__name__} has no parameter '{name}'{suggestion(name, known)} (it has: {listed})")
         wanted = hints[name]
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if wanted is Decimal and type(value) in (int, float, str):
-            value = _decimal(value)
-        if isinstance(wanted, type) and (not isinstance(value, wanted) or (wanted is int and value is True)):
-            raise ConfigError(f"{cls.__name__}.{name} is {value!r}; it must be {wanted.__name__}")
-        setattr(strategy, name, value)
+        try:
+            setattr(strategy, name, msgspec.convert(value, wanted))
+        except msgspec.ValidationError:
+            told = wanted.__name__ if isinstance(wanted, type) else str(wanted).replace("typing.", "")
+            raise ConfigError(f"{cls.__name__}.{name} is {value!r}; it must be {told}") from None
     return strategy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,14 +50,19 @@ class Supervisor:
         self._followed = frozenset(followed)
         self._shown = self._followed if len(followed) <= MARKS_PER_SNAPSHOT_MAX else frozenset[str]()
 
-    def begin(self, started: RunStarted, warm_up_ns: int = 0) -> None:
-        """Open the journal with the run's header, start the strategies, and let them trade once they are warm."""
+    def begin(self, started: RunStarted, warm_up_ns: int = 0, *, waits: bool = False) -> None:
+        """Open the journal with the run's header, start the strategies, and let them trade once they are warm.
+
+        With `waits`, once the account has been reconciled.
+        """
         core = self._core
         core.now_ns = started.ts_event_ns
         core.journal.append(started)
         core.warming_up = True
         core.tell(core.wiring.hearing("on_start"), started)
-        if warm_up_ns:
+        if waits:
+            pass  # the first `Reconciliation` lets them
+        elif warm_up_ns:
             core.schedule.at(started.ts_event_ns + warm_up_ns, self._activate)
         else:
             self._activate(started.ts_event_ns)
@@ -210,6 +215,8 @@ class Supervisor:
             self._core.risk.on_link(event, self._core.now_ns)
         elif isinstance(event, Reconciliation):
             self._core.portfolio.adjust(event.cash_adjustment_usd)
+            if self._core.warming_up:
+                self._activate(self._core.now_ns)
             self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
 
     def _on_status(self, status: Status) -> None:
@@ -217,13 +224,15 @@ class Supervisor:
         market = core.portfolio.market(status.symbol)
         market.halted = status.state == "halted"
         market.limit_up_price, market.limit_down_price = status.limit_up_price, status.limit_down_price
-        core.settle(core.broker.notice(status))
+        if core.broker.simulated:
+            core.settle(core.broker.notice(status))
         core.tell(core.wiring.hearing("on_status", (status.symbol,)), status)
 
     def _on_corporate_action(self, action: CorporateAction) -> None:
         # First the venue's orders, which a split cancels, then the books, then the strategies.
         core = self._core
-        core.settle(core.broker.notice(action))
+        if core.broker.simulated:
+            core.settle(core.broker.notice(action))
         if CorporateAction not in core.inputs and action.symbol in self._followed:
             core.journal.append(action)  # it moves our books, so the journal must show it
         core.portfolio.act(action)
@@ -245,9 +254,19 @@ class Supervisor:
             for order in core.orders.open.values():
                 core.outbox.append(CancelRequest(order.id, now, f"operator: {reason}"))
             if command.action == "flatten":
-                for strategy in core.strategies.values():
-                    for symbol in strategy.portfolio.positions:
-                        strategy.close_position(symbol)
+                held = [(one, symbol) for one in core.strategies.values() for symbol in one.portfolio.positions]
+                self._close(held, now)
+
+    def _close(self, held: Sequence[tuple[Strategy, str]], ts_ns: int) -> None:
+        """Close positions, each once the venue has confirmed that nothing of its symbol is open any more."""
+        waiting = []
+        for strategy, symbol in held:
+            if strategy.open_orders(symbol):
+                waiting.append((strategy, symbol))
+            else:
+                strategy.close_position(symbol)
+        if waiting:
+            self._core.schedule.at(ts_ns + SECOND_NS, partial(self._close, waiting))
 
     # --- alarms ----------------------------------------------------------------------------------------------------
 

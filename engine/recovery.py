@@ -1,0 +1,133 @@
+"""Our books against the broker's account, by the rules of docs/recovery.md.
+
+The broker's executions are the truth, and each is booked once. An order that was sent and never answered is asked
+after. What belongs to somebody else is reported and never traded away. Positions that still differ are only believed
+when two readings in a row say the same, because a broker's own pages may disagree for seconds; then their symbols are
+frozen, and when that lasts everything is halted. Nothing is ever traded to repair a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from engine.core import Core
+from engine.events import SECOND_NS, Fill, OrderUpdate, Reconciliation
+from engine.market import ZERO
+from engine.ports import AccountState
+
+SETTLING_NS = 5 * SECOND_NS
+"""An order this young may be missing from the broker's list without anything being wrong."""
+
+HALT_AFTER_NS = 60 * SECOND_NS
+CENT = Decimal("0.01")
+
+
+class Findings(NamedTuple):
+    """What one reading of the account asks for.
+
+    Attributes:
+        missing: executions of ours that the stream never brought.
+        adopted: orders of ours that the venue works on and never acknowledged.
+        lost: ids of orders that we think open and the venue does not list: to be asked after.
+        foreign: in words, what is not ours and was not named before.
+        verdict: the event for the corridor, None when there is nothing new to say.
+    """
+
+    missing: tuple[Fill, ...]
+    adopted: tuple[OrderUpdate, ...]
+    lost: tuple[str, ...]
+    foreign: tuple[str, ...]
+    verdict: Reconciliation | None
+
+    @property
+    def clean(self) -> bool:
+        return not (self.missing or self.adopted or self.lost)
+
+
+class Reconciler:
+    """Compare readings of the account with a run's books, remembering what the last one said.
+
+    Attributes:
+        rounds, mismatches: how often it compared, and how often positions differed, for the metrics.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._differing: dict[str, tuple[Decimal, Decimal, int]] = {}
+        self._told: tuple[str, ...] = ()
+        self._cash_seen: Decimal | None = None
+        self._foreign: set[str] = set()
+        self._begun = False
+        self.rounds = self.mismatches = 0
+
+    def compare(self, state: AccountState) -> Findings:
+        """Return what a reading of the account asks for; the books are not changed here."""
+        self.rounds += 1
+        orders, now = self._core.orders, state.ts_ns
+        ours = orders.orders
+        missing = tuple(
+            msgspec.structs.replace(fill, ts_recv_ns=now)
+            for fill in state.fills
+            if fill.client_order_id in ours and fill.execution_id not in ours[fill.client_order_id].executions
+        )
+        listed = {order.client_order_id for order in state.open_orders}
+        adopted = tuple(
+            OrderUpdate(order.client_order_id, order.status, now, now, "found in the account", order.broker_order_id)
+            for order in state.open_orders
+            if order.client_order_id in orders.open
+            and orders.open[order.client_order_id].status in ("pending_new", "unknown")
+        )
+        filled = {fill.client_order_id for fill in missing}
+        lost = tuple(
+            order.id
+            for order in orders.open.values()
+            if order.id not in listed and order.id not in filled and now - order.updated_ns > SETTLING_NS
+        )
+        foreign = tuple(
+            f"order {order.client_order_id} to {order.side} {order.qty} {order.symbol}"
+            for order in state.open_orders
+            if order.client_order_id not in ours and order.client_order_id not in self._foreign
+        )
+        self._foreign = {order.client_order_id for order in state.open_orders if order.client_order_id not in ours}
+        verdict = None if missing or adopted else self._judge(state, settled=not lost)
+        return Findings(missing, adopted, lost, foreign, verdict)
+
+    def _judge(self, state: AccountState, *, settled: bool) -> Reconciliation | None:
+        now, portfolio = state.ts_ns, self._core.portfolio
+        before, self._differing = self._differing, {}
+        held = {market.symbol: market.position_qty for market in portfolio.held()}
+        for symbol in sorted({*held, *state.positions}):
+            here, there = held.get(symbol, ZERO), state.positions.get(symbol, ZERO)
+            if here != there:
+                known = before.get(symbol)
+                since = known[2] if known is not None and known[:2] == (here, there) else now
+                self._differing[symbol] = here, there, since
+        confirmed = tuple(symbol for symbol, (*_, since) in self._differing.items() if since < now)
+        self.mismatches += bool(confirmed)
+        lasting = [symbol for symbol in confirmed if now - self._differing[symbol][2] >= HALT_AFTER_NS]
+        adjustment = self._cash_adjustment(state) if settled and not self._differing else ZERO
+        if self._begun and confirmed == self._told and not adjustment and not lasting:
+            return None
+        if not self._begun and (self._differing and not confirmed):
+            return None  # not yet believed: a second reading decides
+        self._told, self._begun = confirmed, True
+        reason = "; ".join(
+            f"{symbol}: {here} here, {there} there" for symbol, (here, there, _) in self._differing.items()
+        )
+        return Reconciliation(now, now, adjustment, confirmed, halts=bool(lasting), reason=reason)
+
+    def _cash_adjustment(self, state: AccountState) -> Decimal:
+        """Return what fees, dividends and interest explain: a difference in cash that two readings agree on."""
+        difference = state.cash_usd - self._core.portfolio.cash_usd
+        seen, self._cash_seen = self._cash_seen, difference
+        return difference if difference == seen and abs(difference) >= CENT else ZERO
+
+
+def waiting(core: Core) -> Sequence[str]:
+    """Return the ids of orders that were journaled and never answered: a kill came before or after their sending."""
+    unanswered = ("pending_new", "unknown", "pending_replace")
+    return [order.id for order in core.orders.open.values() if order.status in unanswered]
