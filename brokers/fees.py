@@ -1,12 +1,11 @@
 """What a fill costs: the fee models of the simulated venue.
 
-A model is any class with `fee_usd`; the entry-point group `onetape.fee_models` names others. Amounts are
-exact `Decimal`s. Models may keep state (fees that are rounded by the day do), so one instance serves one run.
+A model is any class with `fee_usd`; the entry-point group `onetape.fee_models` names others. Amounts are exact
+`Decimal`s. Models may keep state (fees that are rounded by the day do), so one instance serves one run.
 
-Source of the rates: the U.S. SEC's fee rate advisories and FINRA's Schedule A, section 1 with its filings
-SR-FINRA-2020-032, 2024-019 and 2026-021; CAT NMS Plan fee alerts; Alpaca's pages "Regulatory Fees" and "Crypto
-Maker/Taker FAQ" and its fee schedule of October 2026. Looked up in November 2026 in stored copies; rates that came into
-force later are not known here.
+Source of the rates: the fee rate advisories of the U.S. SEC; FINRA's Schedule A, section 1, with its filings
+SR-FINRA-2020-032, 2024-019 and 2026-021; the fee alerts of the CAT NMS plan; Alpaca's pages "Regulatory Fees" and
+"Crypto Maker/Taker FAQ" and its fee schedule of October 2026. As of November 2026: later rates are not known here.
 """
 
 from __future__ import annotations
