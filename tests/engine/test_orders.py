@@ -87,7 +87,7 @@ def assert_nothing_is_open(desk: Desk) -> None:
 @pytest.mark.parametrize("after", STATUSES)
 @pytest.mark.parametrize("before", [status for status in STATUSES if status not in ("created", "denied")])
 def test_only_a_written_transition_changes_an_order(before: OrderStatus, after: OrderStatus) -> None:
-    """All 143 pairs: legal news is taken, anything else is stale and leaves no trace."""
+    """Every pair: legal news is taken, anything else is stale and leaves no trace."""
     desk = Desk()
     order = in_status(desk, before)
     changed = desk.orders.update(OrderUpdate(order.id, after, 7, 7, "because"))

@@ -58,3 +58,19 @@ def test_nothing_can_be_taken_off_an_empty_schedule() -> None:
     """Whoever looks at `due_ns` first never comes here."""
     with pytest.raises(IndexError):
         Schedule().pop()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=30))
+def test_whoever_waits_is_told_of_everything_that_comes_earlier(steps: list[tuple[bool, int]]) -> None:
+    """The least of what was told since the last look is never later than what is due."""
+    schedule = Schedule()
+    told = [NEVER_NS]
+    schedule.wake = told.append
+    for takes, ts_ns in steps:
+        if takes and schedule.due_ns < NEVER_NS:
+            schedule.pop()
+            told = [schedule.due_ns]
+            schedule.wake = told.append
+        else:
+            schedule.at(ts_ns, print)
+        assert min(told) == schedule.due_ns
