@@ -2,34 +2,45 @@
 
 from engine import Datum, News, Strategy, Timer
 
-GOOD = {"beat", "beats", "raises", "raised", "record", "surge", "surges", "upgrade", "upgraded", "approval", "wins"}
-BAD = {"miss", "misses", "cuts", "lowers", "recall", "probe", "lawsuit", "downgrade", "downgraded", "halt", "fraud"}
+GOOD = {"approval", "beat", "beats", "raises", "raised", "record", "surge", "surges", "upgrade", "upgraded", "wins"}
+BAD = {"cuts", "downgrade", "downgraded", "fraud", "halt", "lawsuit", "lowers", "miss", "misses", "probe", "recalls"}
 
 
 class NewsReaction(Strategy):
-    """Buy on a headline with more good words than bad ones, hold for `hold_s`, flatten at once on the opposite.
+    """Buy on a headline with more good words than bad ones, and close on the opposite.
 
-    A filing named in `flatten_on` (EDGAR form and item, such as `8-K 2.02` for earnings) flattens its symbol: its
-    contents are not read, so a position would be a coin toss.
+    A position is `fraction` of equity and ends `hold_s` after the last good headline. A filing whose form and items
+    begin with `flatten_on` (at EDGAR, `8-K 2.02` is earnings) closes it too: what the filing says is not read, so
+    holding on would be a coin toss.
     """
 
     fraction: float = 0.05
     hold_s: float = 1_800.0
     flatten_on: str = "8-K 2.02"
 
+    def on_start(self) -> None:
+        self.alarms: dict[str, int] = {}
+
     def on_news(self, news: News) -> None:
         words = {word.strip(".,:;!?'\"()").lower() for word in news.headline.split()}
         score = len(words & GOOD) - len(words & BAD)
         for symbol in news.symbols:
             if symbol in self.symbols and score > 0:
-                self.order_target_percent(symbol, self.fraction)
-                self.set_timer(symbol, after_s=self.hold_s)
+                self.enter(symbol)
             elif symbol in self.symbols and score < 0:
                 self.close_position(symbol)
+
+    def enter(self, symbol: str) -> None:
+        if not self.portfolio.position(symbol).qty and not self.open_orders(symbol):
+            self.order_target_percent(symbol, self.fraction, fractional="/" in symbol)
+        self.alarms[symbol] = self.alarms.get(symbol, 0) + 1
+        self.set_timer(symbol, after_s=self.hold_s)
 
     def on_datum(self, datum: Datum) -> None:
         if datum.name == "filing" and datum.text.startswith(self.flatten_on):
             self.close_position(datum.symbol)
 
     def on_timer(self, timer: Timer) -> None:
-        self.close_position(timer.name)
+        self.alarms[timer.name] -= 1
+        if not self.alarms[timer.name]:
+            self.close_position(timer.name)
