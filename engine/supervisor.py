@@ -60,14 +60,14 @@ class Supervisor:
         core.journal.append(started)
         core.warming_up = True
         core.tell(core.wiring.hearing("on_start"), started)
+        core.due_ns = 0
         if waits:
-            pass  # the first `Reconciliation` lets them
-        elif warm_up_ns:
+            return  # what the account is worth, and leave to trade, come with `AccountOpened` and `Reconciliation`
+        if warm_up_ns:
             core.schedule.at(started.ts_event_ns + warm_up_ns, self._activate)
         else:
             self._activate(started.ts_event_ns)
         self.snapshot(started.ts_event_ns)  # what every return is measured from
-        core.due_ns = 0
 
     def _activate(self, ts_ns: int) -> None:
         self._core.warming_up = False
@@ -210,6 +210,7 @@ class Supervisor:
             self._on_command(event)
         elif isinstance(event, AccountOpened):
             self._core.portfolio.open(event)
+            self.apply(self._core.risk.on_session(self._core.now_ns))  # what it is worth is known only now
             self.snapshot(self._core.now_ns)
         elif isinstance(event, Link):
             self._core.risk.on_link(event, self._core.now_ns)

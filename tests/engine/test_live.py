@@ -1,0 +1,232 @@
+"""The daemon on a live feed and a live broker, both fakes; and recovery by the rules of docs/recovery.md."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import daemon, journal, live, plugins
+from engine.clock import ManualClock
+from engine.config import from_dict
+from engine.errors import BrokerError, ConfigError
+from engine.events import (
+    AccountOpened,
+    Approved,
+    Fill,
+    Intent,
+    OrderUpdate,
+    Reconciliation,
+    Tick,
+    TradingStateChanged,
+)  # fmt: skip
+from engine.journal import Journal
+from engine.market import ZERO
+from engine.orders import Order
+from engine.recovery import Reconciler
+
+FAKES = Path(__file__).with_name("fakes.py")
+fakes: Any = None
+
+STRATEGY = """
+from engine import Strategy
+
+class Once(Strategy):
+    at: int = 1
+    limit: float = 0.0
+    def on_start(self):
+        self.seen = 0
+    def on_bar(self, bar):
+        self.seen += 1
+        if self.seen == self.at:
+            self.buy(bar.symbol, 10, **({"limit_price": self.limit} if self.limit else {}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that the plugin loader makes of the file, its class attributes as new; no waiting between rounds."""
+    global fakes
+    feed = plugins.load(plugins.FEED, f"{FAKES}:FakeFeed")
+    fakes = sys.modules[feed.__module__]
+    fakes.FakeBroker.reset()
+    fakes.FakeFeed.script = []
+    for name in ("RECONCILE_START_S", "RECONCILE_OPEN_S", "RECONCILE_IDLE_S"):
+        monkeypatch.setattr(live, name, 0.001)
+
+
+def config(folder: Path, **broker: Any) -> Any:
+    strategy = folder / "once.py"
+    strategy.write_text(STRATEGY)
+    return from_dict(
+        {
+            "mode": "paper", "name": "live", "seed": 1, "calendar": "24/7", "out_dir": str(folder),
+            "feed": {"use": f"{FAKES}:FakeFeed"},
+            "broker": broker or {"use": f"{FAKES}:FakeBroker"},
+            "strategies": [{"name": "once", "use": f"{strategy}:Once", "symbols": ["SPY"]}],
+            "risk": {"profile": "wide"},
+        }
+    )  # fmt: skip
+
+
+async def session(folder: Path, until: Any, **broker: Any) -> daemon.Run:
+    """Run the daemon until a condition on it holds, then stop it as a signal would, by cancelling nothing half-way."""
+    path = folder / "run.journal"
+    clock = ManualClock(fakes.START_NS)
+    settings = config(folder, **broker)
+    run = daemon.Run(settings, Journal(path, follow=path.exists()))
+    run.journal.note("config", json.dumps(settings.resolved()))
+    watched = live.Daemon(run, live.Stopwatch(1e9, clock), clock)
+    task = asyncio.create_task(watched.main())
+    async with asyncio.timeout(10):
+        while not (task.done() or until(run.core)):
+            await asyncio.sleep(0)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        run.journal.close()
+    else:
+        task.result()
+    return run
+
+
+def records(folder: Path) -> list[Any]:
+    return list(journal.read(folder / "run.journal"))
+
+
+async def test_an_order_reaches_the_broker_and_its_fill_comes_back(tmp_path: Path) -> None:
+    """The account is opened and reconciled before the first event, and trading begins with that."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0), fakes.bar(2, 101.0)]
+    run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
+    kinds = [type(record) for record in records(tmp_path)]
+    opened, agreed = kinds.index(AccountOpened), kinds.index(Reconciliation)
+    assert opened < agreed < kinds.index(TradingStateChanged) < kinds.index(Fill)
+    assert run.core.portfolio.cash_usd == Decimal(9_000)
+    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+
+
+async def test_a_recorded_live_session_is_done_over_with_no_difference(tmp_path: Path) -> None:
+    """Its journal holds every input, so nothing is connected and nothing is sent."""
+    fakes.FakeFeed.script = [fakes.bar(minute, 100.0 + minute) for minute in range(1, 6)]
+    await session(tmp_path, lambda core: core.events >= 9)
+    sent = list(fakes.FakeBroker.book["sent"])
+    count, _ = daemon.verify(tmp_path / "run.journal")
+    assert count == len(records(tmp_path))
+    assert fakes.FakeBroker.book["sent"] == sent
+
+
+async def test_a_fill_that_the_stream_never_brought_is_booked_once(tmp_path: Path) -> None:
+    """The account lists it; the next reading does not book it again."""
+    fakes.FakeBroker.reset(silent=True)
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+
+    def read_again(core: Any) -> bool:
+        return core.portfolio.position_qty("SPY") and fakes.FakeBroker.book["clock"] > fakes.START_NS + 12 * 10**9
+
+    run = await session(tmp_path, read_again)
+    fills = [record for record in records(tmp_path) if isinstance(record, Fill)]
+    assert len(fills) == 1
+    assert run.core.portfolio.position_qty("SPY") == 10
+
+
+async def test_a_fill_missed_while_down_is_booked_at_the_restart(tmp_path: Path) -> None:
+    """Journal, account and position agree before anything trades again, and no order is sent twice."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+    fakes.FakeBroker.reset(silent=True)
+    await session(tmp_path, lambda core: bool(fakes.FakeBroker.book["sent"]))
+    fakes.FakeFeed.script = [fakes.bar(2, 100.0)]
+    run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
+    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    assert run.core.portfolio.cash_usd == Decimal(9_000)
+    daemon.verify(tmp_path / "run.journal")
+
+
+async def test_an_order_accepted_but_unanswered_is_adopted(tmp_path: Path) -> None:
+    """It stands in the account's list under our id, so it is ours and it is open."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+    settings = config(tmp_path)
+    run = daemon.Run(settings, Journal(tmp_path / "other.journal"))
+    run.begin("PA1", now_ns=fakes.START_NS)
+    intent = Intent("live-once-1", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99))
+    run.core.orders.place(Order(intent), Approved(intent, 1, 0, 1, Decimal(100), "bar"))
+    broker = fakes.FakeBroker(None)
+    fakes.FakeBroker.book["open"]["live-once-1"] = fakes.OpenOrder(
+        "live-once-1", "b", "SPY", "buy", Decimal(10), ZERO, "accepted"
+    )
+    found = Reconciler(run.core).compare(await broker.state(0))
+    assert [(update.client_order_id, update.status) for update in found.adopted] == [("live-once-1", "accepted")]
+    run.journal.close()
+
+
+async def test_a_foreign_position_is_taken_note_of_and_left_alone(tmp_path: Path) -> None:
+    """It counts in the account's equity, belongs to no strategy, and no order touches it."""
+    fakes.FakeBroker.reset(foreign={"QQQ": Decimal(7)})
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+    run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
+    assert run.core.portfolio.position_qty("QQQ") == 7
+    assert run.core.portfolio.equity == pytest.approx(10_700)
+    assert "QQQ" not in run.core.portfolio.book("once").positions
+    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+
+
+async def test_a_mismatch_that_two_readings_confirm_freezes_the_symbol(tmp_path: Path) -> None:
+    """Somebody else sold our shares: the symbol is frozen, and nothing is traded to repair it."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+
+    def sold(core: Any) -> bool:
+        if core.portfolio.position_qty("SPY") == 10:
+            fakes.FakeBroker.foreign = {"SPY": Decimal(-3)}
+        return core.risk._mismatch._frozen == ("SPY",)
+
+    await session(tmp_path, sold)
+    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    told = [record for record in records(tmp_path) if isinstance(record, Reconciliation)]
+    assert told[-1].disagreeing == ("SPY",)
+    assert told[-1].reason == "SPY: 10 here, 7 there"
+
+
+async def test_cash_that_two_readings_agree_on_is_booked_beside_the_strategies(tmp_path: Path) -> None:
+    """Fees and dividends are no execution; they belong to the account."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+
+    def charged(core: Any) -> bool:
+        if core.portfolio.position_qty("SPY") == 10:
+            fakes.FakeBroker.cash = Decimal("9998.75")
+        return core.portfolio.cash_usd == Decimal("8998.75")
+
+    run = await session(tmp_path, charged)
+    assert run.core.portfolio.book("once").cash_flow_usd == Decimal(-1_000)
+    assert run.core.portfolio.book("(foreign)").cash_flow_usd == Decimal("-1.25")
+
+
+async def test_an_account_that_is_not_active_refuses_to_start(tmp_path: Path) -> None:
+    """One clear sentence, and nothing is sent."""
+    fakes.FakeBroker.reset(status="ACCOUNT_CLOSED")
+    with pytest.raises(BrokerError, match="account PA1 is ACCOUNT_CLOSED"):
+        await session(tmp_path, lambda core: False)
+    assert fakes.FakeBroker.book["sent"] == []
+
+
+async def test_a_tape_with_a_live_broker_is_refused(tmp_path: Path) -> None:
+    """The past must not be traded for real."""
+    tree = config(tmp_path).resolved()
+    tree["feed"] = {"use": "synthetic"}
+    with pytest.raises(ConfigError, match="a tape would have it trade on the past"):
+        daemon.Run(from_dict(tree), Journal(tmp_path / "x.journal"))
+
+
+async def test_a_live_feed_with_the_paper_venue_fills_as_time_passes(tmp_path: Path) -> None:
+    """Arrivals and expiries come due without an event: a tick lets them, and the journal holds it."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0), fakes.bar(2, 101.0), fakes.bar(3, 102.0)]
+    run = await session(
+        tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10, use="paper", cash_usd="10000", fees="zero"
+    )
+    assert run.core.portfolio.position_qty("SPY") == 10
+    assert not [record for record in records(tmp_path) if isinstance(record, AccountOpened | Tick)]
+    assert [record for record in records(tmp_path) if isinstance(record, OrderUpdate)]
+    daemon.verify(tmp_path / "run.journal")
