@@ -19,6 +19,13 @@ SLIPPAGE: dict[str, type] = {
 }  # fmt: skip
 FILLS: dict[str, type] = {"next_event": NextEventFills}
 
+PLUGGABLE = (
+    ("fees", "fee_params", "onetape.fee_models", frozenset(FEES)),
+    ("slippage", "slippage_params", "onetape.slippage_models", frozenset(SLIPPAGE)),
+    ("fills", "", "onetape.fill_models", frozenset(FILLS)),
+)
+"""What a plugin may stand in for: the setting, that of its parameters, the entry-point group, the names built in."""
+
 
 def fee_model(settings: PaperSettings, *, crypto: bool) -> FeeModel:
     """Build the fee model that the settings name; `alpaca` is its crypto schedule around the clock.

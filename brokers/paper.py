@@ -18,7 +18,7 @@ from brokers.execution import notional_qty, part, slipped, stamp
 from brokers.fees import FeeModel
 from brokers.hours import Hours
 from brokers.matching import FillModel, Seen, Where, at_auction
-from brokers.models import fee_model, fill_model, slippage_model
+from brokers.models import PLUGGABLE, fee_model, fill_model, slippage_model
 from brokers.order_table import Answer, OrderTable
 from brokers.paper_settings import PaperSettings
 from brokers.slippage import SlippageModel
@@ -51,6 +51,7 @@ class PaperBroker:
     """
 
     Settings = PaperSettings
+    pluggable = PLUGGABLE
     simulated = True
 
     def __init__(

@@ -89,7 +89,9 @@ class Run:
         broker: Any = (
             SilentBroker()
             if again and not broker_class.simulated
-            else broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed)
+            else broker_class(
+                settings, sessions=sessions, account=portfolio, seed=config.seed, **_models(broker_class, settings)
+            )
         )
         for strategy, one in zip(strategies, config.strategies, strict=True):
             vars(strategy).update(name=one.name, symbols=symbols[one.name])
@@ -151,6 +153,20 @@ class Run:
         for batch in batches:
             yield batch
             progress(self.core.events, self.core.now_ns, self.feed.span_ns)
+
+
+def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
+    """Build the models of a simulated venue that its settings name and that it does not have itself."""
+    found = {}
+    for key, params, group, built_in in getattr(broker_class, "pluggable", ()):
+        name = getattr(settings, key)
+        if name not in built_in and (":" in name or name in plugins.available(group)):
+            model = plugins.load(plugins.Kind(group, f"model for broker.{key}", callable), name)
+            try:
+                found[key] = model(**getattr(settings, params, {}))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"broker.{key}: {error}") from error
+    return found
 
 
 def _symbols(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
