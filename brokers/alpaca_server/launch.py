@@ -1,0 +1,181 @@
+"""From a TOML file to a venue that listens, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brokers.alpaca_server.app import STREAMS, Server
+from brokers.alpaca_server.faults import Fault
+from brokers.alpaca_server.settings import ServerSettings
+from engine.clock import to_datetime
+from engine.errors import ConfigError, suggestion
+from engine.ports import Feed
+
+FEEDS = "onetape.feeds"
+
+
+class ServerFile(BaseModel):
+    """The file of `onetape server`; every table may be left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    server: ServerSettings = Field(ServerSettings(), description="Options of the venue.")
+    feed: dict[str, Any] = Field({"use": "synthetic"}, description="The tape: `use` names a feed, the rest is its own.")
+    faults: tuple[Fault, ...] = Field((), description="What is to go wrong.")
+
+
+class Chosen:
+    """A file, read, with its feed built."""
+
+    def __init__(self, file: ServerFile, feed: Feed) -> None:
+        self.file, self.feed = file, feed
+
+
+def load(path: Path | None, tapes: Sequence[Path], overrides: Iterable[str]) -> Chosen:
+    """Read a file with options on top, and build its feed; `tapes` stand in place of a feed.
+
+    Raises:
+        ConfigError: naming the key.
+        TapeError: a tape does not read.
+    """
+    tree: dict[str, Any] = {}
+    name = "options"
+    if path is not None:
+        name = str(path)
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+    for override in overrides:
+        _override(tree, override)
+    if tapes:
+        tree["feed"] = {"use": "replay", "paths": [str(one) for one in tapes]}
+        path = None
+    file = _validated(ServerFile, tree, name, "")
+    for fault in file.faults:
+        fault.parts()
+    table = dict(file.feed)
+    feed_class = _feed_class(str(table.pop("use", "")))
+    if "paths" in table and path is not None:
+        table["paths"] = [str(path.absolute().parent / one) for one in table["paths"]]
+    return Chosen(file, feed_class(_validated(feed_class.Settings, table, name, "feed.")))
+
+
+def plan(chosen: Chosen) -> str:
+    """Say what is served, and where."""
+    settings, feed = chosen.file.server, chosen.feed
+    first, last = (f"{to_datetime(ts_ns):%Y-%m-%d %H:%M} UTC" for ts_ns in feed.span_ns)
+    pace = f"{settings.speed:g} times as fast" if settings.speed else "as fast as it is read"
+    shown = ", ".join(feed.symbols[:8]) + (f" and {len(feed.symbols) - 8} more" if len(feed.symbols) > 8 else "")
+    moved = "moved to the present" if settings.time == "now" else "on its own dates"
+    return (
+        f"tape     {first} to {last}, {moved}, {pace}\n"
+        f"symbols  {shown}\n"
+        f"keys     {settings.key_id} / {settings.secret_key}\n"
+        f"faults   {len(chosen.file.faults)} armed"
+    )
+
+
+def serve(chosen: Chosen, say: Callable[[str], Any]) -> None:
+    """Listen until a signal comes, or the tape has ended and the venue is to leave then.
+
+    Raises:
+        ConfigError: the port is taken.
+        TapeError: the tape does not read.
+    """
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):  # not on every system
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_serve(chosen, say))
+
+
+async def _serve(chosen: Chosen, say: Callable[[str], Any]) -> None:
+    settings = chosen.file.server
+    server = Server(settings, chosen.feed, chosen.file.faults)
+    serving = asyncio.create_task(server.serve(), name="venue")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, serving.cancel)
+    listening = asyncio.create_task(server.ready.wait(), name="listening")
+    await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+    if server.ready.is_set():
+        host = f"{settings.host}:{server.port}"
+        say(f"REST     http://{host}\nstreams  ws://{host}/stream, " + ", ".join(_shown(path) for path in STREAMS))
+    listening.cancel()
+    try:
+        await serving
+    except asyncio.CancelledError:
+        say("stopped")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ConfigError(f"port {settings.port} is taken; choose another with --port, or 0 for a free one") from None
+
+
+def _shown(path: str) -> str:
+    return path.replace("{feed:", "{").replace("{loc}", "us")
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write KEY=VALUE, such as server.speed=60")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.split(".")
+    for name in tables:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {name} is no table")
+    tree[last] = value
+
+
+def _validated(model: type[BaseModel], tree: dict[str, Any], name: str, place: str) -> Any:
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = place + ".".join(str(part) for part in first["loc"])
+        what = first["msg"]
+        if first["type"] == "extra_forbidden":
+            what = f"unknown key{suggestion(str(first['loc'][-1]), _keys(model, first['loc']))}"
+        raise ConfigError(f"{name}: {key}: {what}") from None
+
+
+def _keys(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    tables: dict[str, type[BaseModel]] = {"server": ServerSettings, "faults": Fault}
+    return list((tables.get(str(loc[0]), model) if len(loc) > 1 else model).model_fields)
+
+
+def _feed_class(use: str) -> Any:
+    """Return the feed that a name, or `module:Class`, stands for."""
+    known = {point.name: point for point in entry_points(group=FEEDS)}
+    if use in known:
+        return known[use].load()
+    module, colon, attribute = use.rpartition(":")
+    if not colon:
+        raise ConfigError(
+            f"feed.use: no Feed is called {use!r}{suggestion(use, known)}; known: {', '.join(sorted(known))}"
+        )
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"feed.use: {use!r} does not load: {error}") from None
