@@ -37,7 +37,7 @@ class Chunk(NamedTuple):
     build: Build
     columns: Sequence[Array]
 
-    def rows(self, rows: slice) -> Chunk:
+    def part(self, rows: slice) -> Chunk:
         return Chunk(self.recv_ns[rows], self.classes[rows], self.build, [column[rows] for column in self.columns])
 
     def events(self, rows: slice | Int64s = slice(None)) -> Iterator[MarketEvent]:
@@ -80,6 +80,10 @@ class _Reader:
         self._chunks = chunks
         self.refill()
 
+    @property
+    def count(self) -> int:
+        return len(self.chunk.recv_ns) if self.chunk is not None else 0
+
     def refill(self) -> None:
         chunk = next(self._chunks, None)
         if chunk is None:
@@ -90,10 +94,10 @@ class _Reader:
 
     def take_before(self, end_ns: int) -> Iterator[Chunk]:
         if self.chunk is not None:
-            count = int(np.searchsorted(self.chunk.recv_ns, end_ns))
-            if count:
-                yield self.chunk.rows(slice(count))
-            self.chunk = self.chunk.rows(slice(count, None)) if count < len(self.chunk.recv_ns) else None
+            taken = int(np.searchsorted(self.chunk.recv_ns, end_ns))
+            if taken:
+                yield self.chunk.part(slice(taken))
+            self.chunk = self.chunk.part(slice(taken, None)) if taken < self.count else None
 
 
 def merge(streams: Sequence[Stream], rows: int = 0) -> Iterator[list[MarketEvent]]:
@@ -117,7 +121,8 @@ def merge(streams: Sequence[Stream], rows: int = 0) -> Iterator[list[MarketEvent
             parts = [part for reader in active for part in reader.take_before(end_ns)]
             yield from _interleaved(parts)
             for reader in active:
-                if not reader.ended and reader.last_ns == end_ns:
+                # Those that run low as well, or the next end would be near and the next step small.
+                if not reader.ended and (reader.last_ns == end_ns or reader.count < rows // 2):
                     reader.refill()
         active = [reader for reader in active if reader.chunk is not None]
 

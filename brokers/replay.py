@@ -22,6 +22,7 @@ from engine.errors import ConfigError, TapeError, suggestion
 from engine.events import NEVER_NS, SECOND_NS, MarketEvent
 
 JOURNAL_SUFFIXES = (".journal", ".db")
+_LONG_AGO_NS = -(2**62)  # room below for a delay
 
 Kind = Literal["bar", "quote", "trade", "news", "status", "corporate_action", "datum"]
 
@@ -62,7 +63,7 @@ class ReplayFeed:
 
     def __init__(self, settings: Settings) -> None:
         selection = Selection(
-            frozenset(settings.symbols), _instant_ns(settings.start, 0), _instant_ns(settings.end, NEVER_NS)
+            frozenset(settings.symbols), _instant_ns(settings.start, _LONG_AGO_NS), _instant_ns(settings.end, NEVER_NS)
         )
         delays_ms: dict[str, int] = dict(settings.recv_delay_ms.items())
         streams: list[TapeStream | JournalStream] = []
@@ -107,10 +108,13 @@ def _files(paths: tuple[Path, ...]) -> list[Path]:
             if not inside:
                 raise TapeError(f"{path}: no tape in this folder; a tape ends in {', '.join(suffixes)}")
             files += inside
-        else:
+        elif path.exists():
             files.append(path)
-    for index, file in enumerate(files):
-        if file.resolve() in (other.resolve() for other in files[:index]):
+        else:
+            raise TapeError(f"{path}: there is no such file or folder")
+    seen: dict[Path, Path] = {}
+    for file in files:
+        if seen.setdefault(file.resolve(), file) is not file:
             raise TapeError(f"{file}: the same tape is named twice; its events would happen twice")
     return files
 

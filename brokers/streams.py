@@ -115,7 +115,7 @@ class TapeStream:
         if pa.types.is_dictionary(values.type):
             names = [sys.intern(name) for name in values.dictionary.to_pylist()]
             return _objects(names)[as_numpy(values.indices)] if len(names) > 1 else _constant(names[0], len(values))
-        if column.annotation in (int, float):
+        if not values.null_count and (pa.types.is_int64(values.type) or pa.types.is_float64(values.type)):
             numbers = as_numpy(values)
             is_constant = numbers[0] == numbers[-1] and (numbers == numbers[0]).all()
             return np.broadcast_to(numbers[:1], len(numbers)) if is_constant else numbers
@@ -181,8 +181,6 @@ class JournalStream:
                 yield record
 
     def _lines(self) -> Iterator[bytes]:
-        if not self._path.exists():
-            raise TapeError(f"{self._path}: there is no such file")
         try:
             connection = sqlite3.connect(f"file:{quote(str(self._path.absolute()))}?mode=ro", uri=True)
             with closing(connection):

@@ -40,7 +40,7 @@ def array(values: Any) -> Any:
         return values
     try:
         return pa.array(values)
-    except (pa.ArrowException, UnicodeError):
+    except (pa.ArrowException, UnicodeError, OverflowError):
         raise RowError("not UTF-8 text, or a column of several kinds", repr(values[0])) from None
 
 
@@ -76,7 +76,7 @@ def text(values: Any) -> Any:
     """Return texts, each on one line and null when empty; the items of a list are parted by `;`."""
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         values = pc.binary_join(values.cast(pa.list_(pa.string())), ";")
-    return pc.replace_substring_regex(_trimmed(values.cast(pa.string())), r"\s*[\r\n]+\s*", " ")
+    return pc.replace_substring_regex(_trimmed(_cast("a cell", values, pa.string(), "text")), r"\s*[\r\n]+\s*", " ")
 
 
 def refuse_empty(name: str, values: Any) -> None:

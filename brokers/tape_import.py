@@ -36,7 +36,8 @@ def command(
     time_format: Annotated[str, typer.Option(help="How times are written where not as ISO: '%Y%m%d %H:%M'.")] = "",
     time_zone: Annotated[str, typer.Option(help="Where local times are from: America/New_York.")] = "",
     stamp: Annotated[
-        str, typer.Option(help="What a time or date means: open, close, or next_open (of the session after it).")
+        str,
+        typer.Option(help="What it names: a bar's open or close; of a date's session start, open, close, next_open."),
     ] = "",
     interval: Annotated[str, typer.Option(help="How long a bar is: 1min, 5min, 1h.")] = "",
     calendar: Annotated[str, typer.Option(help="Whose sessions dates are: XNYS, 24/7; kept in the tape.")] = "",
@@ -50,8 +51,9 @@ def command(
 ) -> None:
     """Turn foreign files into a tape.
 
-    A column with the name of the tape's own needs no --map. Times without an offset need --time-zone; dates need
-    --calendar. The first bad row stops the import, with its line, and nothing is written.
+    A column with the name of the tape's own needs no --map.
+    Times without an offset need --time-zone, and dates need --calendar.
+    The first bad row stops the import with its line, and nothing is written.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -76,7 +78,8 @@ def command(
         recv_delay_ns=_duration_ns("--recv-delay", recv_delay),
     )
     names = tuple(name.strip() for name in header.split(",")) if header else ()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(f"importing {out.name}", total=1.0)
         report = import_tape(
             [Source(path, delimiter, names) for path in sources], out, recipe, sort=sort, skip_bad=skip_bad, note=note,

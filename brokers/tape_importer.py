@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,8 @@ def import_tape(
 
 
 def _conversion(recipe: Recipe, source: Source, notes: Counter[str]) -> Conversion:
-    first = next(source.rows(Complaints(skip=True), lambda share: None), None)
+    with closing(source.rows(Complaints(skip=True), lambda share: None)) as rows:
+        first = next(rows, None)
     if first is None:
         raise TapeError(f"{source.path}: the file holds no rows")
     return Conversion(recipe, source, tuple(first.columns), notes)

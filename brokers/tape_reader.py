@@ -41,6 +41,7 @@ class Tape:
         self.path = path
         self.noted: Summary | None = None
         self._summary: Summary | None = None
+        self._types: dict[str, Any] = {}
         self._is_csv = not path.name.endswith(".parquet")
         if not path.name.endswith(tape.TAPE_SUFFIXES):
             raise TapeError(f"{path}: no tape by its name; a tape ends in {', '.join(tape.TAPE_SUFFIXES)}")
@@ -59,7 +60,7 @@ class Tape:
         return self._summary
 
     def batches(
-        self, rows: int = BATCH_ROWS, *, start_ns: int = 0, end_ns: int = NEVER_NS
+        self, rows: int = BATCH_ROWS, *, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS
     ) -> Iterator[tuple[int, Any]]:
         """Yield (number of its first row, `pyarrow.RecordBatch`) of at most `rows` rows.
 
@@ -95,8 +96,9 @@ class Tape:
             if self.noted and self.noted.rows != file.metadata.num_rows:
                 told = f"{file.metadata.num_rows} rows, but it was written with {self.noted.rows}"
                 raise TapeError(f"{self.path}: {told}")
-            self._types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
-            return tuple(file.schema_arrow.names)
+            names = tuple(file.schema_arrow.names)
+            self._types = dict(zip(names, file.schema_arrow.types, strict=True))
+            return names
 
     def _parquet_batches(self, rows: int, start_ns: int, end_ns: int) -> Iterator[tuple[int, Any]]:
         wanted = [column for column in columns(self.kind) if column.name in self.names]

@@ -98,7 +98,6 @@ class Conversion:
         self._pieces = {target: self._template(target, text) for target, text in recipe.fill.items()}
         self._check_complete()
         self._time = self._taken.get("ts_event_ns", "")
-        self._unit = self._unit_of(self._time)
         self._stamp = self._stamp_of_rows()
 
     @property
@@ -121,7 +120,7 @@ class Conversion:
         for name in ACTION_SOURCES:
             if name in self._taken and name not in found:
                 found[name] = cells.numbers(name, self._values(rows, name), pa.float64())
-        event_ns, session_ns = self._event_times(rows)
+        event_ns, session_ns = self._instants(rows, self._time)
         if recipe.kind == "bar" and "interval_ns" not in found:
             uniform = pa.repeat(recipe.interval_ns, len(rows.lines))
             found["interval_ns"] = uniform if session_ns is None else session_ns
@@ -144,23 +143,22 @@ class Conversion:
         # JSON lines need not all have the same keys.
         return cells.array(rows.columns[name]) if name in rows.columns else pa.nulls(len(rows.lines))
 
-    def _event_times(self, rows: Rows) -> tuple[Any, Any]:
-        """Return when each row was true, where known, and for dates the length of the session."""
-        if not self._time:
-            return pa.nulls(len(rows.lines), pa.int64()), None
-        values = self._column(rows, self._time)
-        if self._unit == "date":
-            return cells.session_instants(self._time, values, self.recipe.sessions, self._stamp)
+    def _instants(self, rows: Rows, name: str) -> tuple[Any, Any]:
+        """Return the instants in a column, where there are any, and for dates the length of the session."""
         recipe = self.recipe
-        return cells.instants(self._time, values, self._unit, recipe.time_format, recipe.time_zone), None
+        if not name:
+            return pa.nulls(len(rows.lines), pa.int64()), None
+        values, unit = self._column(rows, name), self._unit_of(name)
+        if unit == "date":
+            return cells.session_instants(name, values, recipe.sessions, self._stamp)
+        return cells.instants(name, values, unit, recipe.time_format, recipe.time_zone), None
 
     def _both_times(self, rows: Rows, event_ns: Any) -> tuple[Any, Any]:
-        recipe, name = self.recipe, self._taken.get("ts_recv_ns")
-        if name is None:
+        name = self._taken.get("ts_recv_ns", "")
+        if not name:
             cells.refuse_empty(self._time, event_ns)
-            return event_ns, pc.add(event_ns, recipe.recv_delay_ns)
-        values = self._column(rows, name)
-        recv_ns = cells.instants(name, values, self._unit_of(name), recipe.time_format, recipe.time_zone)
+            return event_ns, pc.add(event_ns, self.recipe.recv_delay_ns)
+        recv_ns, _ = self._instants(rows, name)
         cells.refuse_empty(name, recv_ns)
         if event_ns.null_count:
             self._notes["rows without a time of their own, stamped with that of their reception"] += event_ns.null_count
@@ -178,7 +176,7 @@ class Conversion:
     def _stamp_of_rows(self) -> str:
         """A bar stamped at its start but taken for one stamped at its end would be known too early: never guess."""
         kind, name, stamp = self.recipe.kind, self._time.lower(), self.recipe.stamp
-        if self._unit == "date":
+        if "date" in (self._unit_of(self._time), self._unit_of(self._taken.get("ts_recv_ns", ""))):
             stamp = stamp or {"bar": "close", "corporate_action": "start"}.get(kind, "")
             if not stamp:
                 raise ConfigError(f"when on its date was a {kind} known? Say --stamp start, open, close or next_open")

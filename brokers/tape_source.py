@@ -11,7 +11,7 @@ import gzip
 import io
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +62,7 @@ class Source:
     def place(self, line: int) -> str:
         return f"{self.path} {'row' if self.path.suffix == '.parquet' else 'line'} {line}"
 
-    def rows(self, complaints: Complaints, progress: Callable[[float], None]) -> Iterator[Rows]:
+    def rows(self, complaints: Complaints, progress: Callable[[float], None]) -> Generator[Rows]:
         """Yield the rows, some thousands at a time; `progress` is told the share of the file that is through.
 
         Raises:

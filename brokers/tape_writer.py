@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ class TapeWriter:
     repeated ones by itself.
 
     Raises:
-        TapeError: a row is out of order, nothing was written, or the name is not that of a tape.
+        TapeError: a row is out of order, nothing was written, the name is not that of a tape, or the disk refuses.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class TapeWriter:
         self._partial = path.with_name(path.name + ".partial")
 
     def __enter__(self) -> TapeWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as opened:
+        with self._told(), ExitStack() as opened:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             sink = _ParquetSink if self.path.name.endswith(".parquet") else _CsvSink
             self._sink: _Sink = sink(opened, self._partial, self.schema, self.path.name.endswith(".gz"))
             self._opened = opened.pop_all()
@@ -67,16 +67,22 @@ class TapeWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            with self._told(), self._opened:
+                if error is None:
+                    self._sink.close(self.tally.summary(self._calendar, self._note))
             if error is None and not self.tally.rows:
                 raise TapeError(f"{self.path}: not written, because there was not one row for it")
             if error is None:
-                self._sink.close(self.tally.summary(self._calendar, self._note))
-            self._opened.close()
-            if error is None:
                 self._partial.replace(self.path)
         finally:
-            self._opened.close()
             self._partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TapeError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def write(self, batch: Any) -> None:
         """Add a `pyarrow.RecordBatch` that has the columns of `schema`, in any order."""
@@ -85,7 +91,8 @@ class TapeWriter:
         if row >= 0:
             told = f"row {self.tally.rows + row + 1} lies before the one ahead of it; a tape is in order"
             raise TapeError(f"{self.path}: {told}")
-        self._sink.write(batch)
+        with self._told():
+            self._sink.write(batch)
         self.tally.add(batch)
 
     def write_events(self, events: Sequence[MarketEvent]) -> None:
@@ -114,7 +121,7 @@ class _ParquetSink:
 
     def _flush(self) -> None:
         if self._held:
-            self._writer.write_table(pa.Table.from_batches(self._held))
+            self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=ROW_GROUP_ROWS)
             self._held.clear()
 
 

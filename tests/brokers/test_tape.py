@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import resource
 from decimal import Decimal
 from pathlib import Path
 
@@ -36,6 +37,7 @@ EXAMPLES: dict[str, list[MarketEvent]] = {
     "bar": [
         Bar("SPY", T0, T0, 1.5, 2.0, 1.0, 1.75, 100.0, MINUTE_NS),
         Bar("AAPL", T0, T0 + 5, 0.1, 0.3, 0.1, 0.2, 0.0, 2 * MINUTE_NS, 0.15, 7, True, "x"),
+        Bar("AAPL", -5, T0 + 5, 0.1, 0.3, 0.1, 0.2, 0.0, 2 * MINUTE_NS, 0.25),
     ],
     "quote": [Quote("SPY", T0, T0, 1.0, 100.0, 1.01, 200.0), Quote("BTC/USD", T0, T0, 1.0, 1.5, 1.0, 2.5, "cb")],
     "trade": [Trade("SPY", T0, T0, 1.0, 100.0), Trade("SPY", T0, T0, 1.0, 0.1, "id-1", "@,T", "x")],
@@ -169,6 +171,23 @@ def test_a_tape_is_not_written_out_of_order_nor_empty_nor_under_a_strange_name(t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "csv.gz"])
+def test_a_disk_that_refuses_is_told_and_leaves_nothing(suffix: str, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk."""
+    events = [Trade("SPY", T0 + i, T0 + i, i / 7, 1.0) for i in range(20_000)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(TapeError, match=f"a.{suffix}: cannot be written: .*File too large"):
+            written(tmp_path / f"a.{suffix}", "trade", events)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TapeError, match="cannot be written"):
+        written(tmp_path / "file" / f"a.{suffix}", "trade", trades(1))
+
+
 # --- reading what is wrong -------------------------------------------------------------------------------------------
 
 
@@ -273,7 +292,7 @@ def test_a_flipped_bit_in_a_parquet_tape_is_noticed(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_metadata_of_another_time_are_refused(tmp_path: Path) -> None:
     """A later release may write a later schema; this one says so instead of guessing."""
-    assert told(tmp_path / "none.parquet") == ": there is no such file"
+    assert told(tmp_path / "none.parquet") == ": there is no such file or folder"
     path = written(tmp_path / "a.parquet", "trade", trades(2))
     table = pq.read_table(path)
     for change, message in (

@@ -164,6 +164,16 @@ def test_a_day_off_is_known_at_the_next_open(tmp_path: Path) -> None:
     )
 
 
+def test_a_date_may_be_when_a_row_was_received(tmp_path: Path) -> None:
+    """True at the end of a quarter, known when the report was out."""
+    mapping = {"ts_event_ns": "end_date", "ts_recv_ns": "crawl_date"}
+    recipe = Recipe("datum", mapping, {"name": "x"}, stamp="next_open", calendar="XNYS")
+    (datum,) = imported(tmp_path, "end_date,crawl_date\n2019-01-31,2019-02-15\n", recipe)
+    assert [datum.ts_event_ns, datum.ts_recv_ns] == stamps(
+        tmp_path / "b", "2019-02-01T14:30:00Z", "2019-02-19T14:30:00Z"
+    )
+
+
 def test_reception_is_the_event_plus_the_delay_or_a_column_of_its_own(tmp_path: Path) -> None:
     """Bars are known at their close by default; a recorder's own clock is kept as it is, and said."""
     text = f"ts_ns,seen_ns,symbol,price,size\n{T0},{T0 - 5},SPY,1,2\n,{T0 + 7},SPY,1,2\n"
