@@ -1,0 +1,223 @@
+"""What one part of the corridor must not do to another: small runs, each with its arithmetic in sight."""
+
+import json
+from decimal import Decimal
+from itertools import pairwise
+from math import inf, isfinite, nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import Bar, Fill, Order, Strategy, Timer
+from engine.config import from_dict
+from engine.daemon import Run
+from engine.errors import JournalWriteError
+from engine.events import (
+    MINUTE_NS,
+    SECOND_NS,
+    Approved,
+    Command,
+    Denied,
+    MarketEvent,
+    Quote,
+    Record,
+    Snapshot,
+    StrategyHalted,
+    Trade,
+)  # fmt: skip
+from engine.journal import Journal, encode, read
+from tests.runs import OPEN_NS, HeldFeed, KeptJournal, bar, configuration, lines, replayed, strategy
+
+
+class Buyer(Strategy):
+    """Holds `qty` of all its symbols from the first bar on."""
+
+    qty: int = 100
+
+    def on_bar(self, bar: Bar) -> None:
+        self.order_target(bar.symbol, self.qty)
+
+
+class Fails(Strategy):
+    """Raises at its bar number `at`."""
+
+    at: int = 1
+
+    def on_start(self) -> None:
+        self.seen = 0
+
+    def on_bar(self, bar: Bar) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            raise RuntimeError("the author's error")
+
+
+class Diary(Strategy):
+    """Writes down what it hears, with the time; sets an alarm in its first bar and asks for nothing."""
+
+    after_s: float = 90.0
+    _heard: list[tuple[str, float]]
+
+    def on_start(self) -> None:
+        self._heard = []
+
+    def on_bar(self, bar: Bar) -> None:
+        if not self._heard:
+            self.set_timer("once", after_s=self.after_s)
+        self._heard.append(("bar", (self.now_ns - OPEN_NS) / MINUTE_NS))
+
+    def on_timer(self, timer: Timer) -> None:
+        self._heard.append((timer.name, (self.now_ns - OPEN_NS) / MINUTE_NS))
+
+
+class Bracketed(Strategy):
+    """Enters 100 with a bracket far away, and keeps a limit far below in the book."""
+
+    def on_bar(self, bar: Bar) -> None:
+        if not self.portfolio.position(bar.symbol).qty and not self.open_orders():
+            self.buy(bar.symbol, 100, take_profit=200, stop_loss=50)
+
+    def on_fill(self, fill: Fill) -> None:
+        self.ended: list[Order] = []
+
+    def on_order(self, order: Order) -> None:
+        if not order.is_open and order.status != "denied":
+            self.ended.append(order)
+
+
+def run_of(events: list[MarketEvent], *strategies: dict[str, Any], journal: Any = None, **over: Any) -> Run:
+    tree = configuration(HeldFeed.hold(events), strategies=list(strategies), **over)
+    return Run(from_dict(tree), journal or KeptJournal())
+
+
+def minutes(count: int, symbol: str = "AAA", price: float = 100.0) -> list[MarketEvent]:
+    return [bar(symbol, minute, price) for minute in range(count)]
+
+
+def of(records: list[Record], kind: type) -> list[Any]:
+    return [record for record in records if isinstance(record, kind)]
+
+
+# --- strategies beside each other -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bars", [None, "5min"])
+def test_a_strategy_that_raises_is_halted_alone_and_the_others_decide_as_before(bars: str | None) -> None:
+    """Byte for byte, and in the middle of a bucket of theirs."""
+    events = [bar("AAA", minute, 100.0 + minute % 3) for minute in range(40)]
+    buyer = strategy(Buyer, name="buyer", bar="5min")
+    alone, _ = replayed(configuration(HeldFeed.hold(events), strategies=[buyer]))
+    fails = strategy(Fails, name="fails", bar=bars, at=3)
+    both, run = replayed(configuration(HeldFeed.hold(events), strategies=[fails, buyer]))
+    (halted,) = of(both, StrategyHalted)
+    assert (halted.strategy, halted.control) == ("fails", "exception")
+    assert "RuntimeError: the author's error" in halted.reason
+    assert json.loads(halted.cause)["event"] == "Bar"
+    decided = (Approved, Denied, Fill)
+    assert lines(r for r in both if isinstance(r, decided)) == lines(r for r in alone if isinstance(r, decided))
+    assert run.core.portfolio.position_qty("AAA") == 100
+
+
+def test_strategies_that_hold_against_each_other_do_not_stop_the_run() -> None:
+    """Flat together, each with its profit in every snapshot: 100 up 5 dollars, and 100 down."""
+    events = [bar("AAA", minute, 100.0 if minute < 5 else 105.0) for minute in range(10)]
+    strategies = [strategy(Buyer, name="long", qty=100), strategy(Buyer, name="short", qty=-100)]
+    broker = {"account": "margin_2x"}
+    records, run = replayed(configuration(HeldFeed.hold(events), strategies=strategies, broker=broker))
+    assert run.core.portfolio.position_qty("AAA") == 0
+    last = of(records, Snapshot)[-1]
+    assert last.strategy_pnl_usd == {"long": 500, "short": -500}
+    assert (last.equity_usd, last.gross_usd) == (100_000, 0)
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_alarm_rings_in_its_place_even_if_nothing_else_is_going_on() -> None:
+    """Set at 1:00 for a minute and a half: after the bar of 2:00 and before that of 3:00, long before a snapshot is."""
+    events = [*minutes(5), bar("AAA", 28 * 1440, 100.0)]
+    _, run = replayed(configuration(HeldFeed.hold(events), strategies=[strategy(Diary)]))
+    heard = run.core.strategies["one"]._heard  # type: ignore[attr-defined]  # a Diary
+    assert heard[:6] == [("bar", 1), ("bar", 2), ("once", 2.5), ("bar", 3), ("bar", 4), ("bar", 5)]
+
+
+def test_time_never_runs_backwards_for_a_strategy() -> None:
+    """Alarms, late buckets and bars in one line."""
+    events = [bar("AAA", minute, 100.0) for minute in (0, 1, 2, 3, 9, 10, 11, 31)]
+    _, run = replayed(configuration(HeldFeed.hold(events), strategies=[strategy(Diary, bar="5min", after_s=200.0)]))
+    times = [when for _, when in run.core.strategies["one"]._heard]  # type: ignore[attr-defined]  # a Diary
+    assert len(times) >= 4
+    assert all(earlier <= later for earlier, later in pairwise(times))
+
+
+# --- malformed prices -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("price", [nan, inf, -inf, 0.0, -5.0])
+@pytest.mark.parametrize("kind", ["bar", "trade", "quote"])
+def test_a_broken_print_leaves_the_account_and_the_journal_whole(tmp_path: Path, price: float, kind: str) -> None:
+    """Held and not held: equity stays finite, loss limits stay awake, and every record reads back."""
+    at_ns = OPEN_NS + 5 * MINUTE_NS + SECOND_NS
+    broken: list[MarketEvent] = []
+    for symbol in ("AAA", "BBB"):
+        if kind == "bar":
+            broken.append(Bar(symbol, at_ns, at_ns, price, price, price, price, 1.0, MINUTE_NS))
+        elif kind == "trade":
+            broken.append(Trade(symbol, at_ns, at_ns, price, 1.0))
+        else:
+            broken.append(Quote(symbol, at_ns, at_ns, price, 1.0, price, 1.0))
+    events = [*minutes(6, "AAA"), *broken, *minutes(1, "BBB"), bar("AAA", 6, 90.0)]
+    path = tmp_path / "run.journal"
+    run = run_of(events, strategy(Buyer, symbols=["AAA"]), journal=Journal(path, durability="batch"))
+    run.replay()
+    portfolio = run.core.portfolio
+    assert portfolio.equity == pytest.approx(100_000 - 100 * 10)
+    assert isfinite(portfolio.gross)
+    records = list(read(path))
+    assert [encode(record) for record in records[-1:]] == lines(records[-1:])
+    assert of(records, Snapshot)[-1].equity_usd == 99_000
+
+
+# --- a disk that refuses ----------------------------------------------------------------------------------------------
+
+
+class FullDisk(KeptJournal):
+    """Refuses every decision."""
+
+    def append(self, record: Record) -> None:
+        if isinstance(record, Approved):
+            raise JournalWriteError("the disk is full")
+        super().append(record)
+
+
+@pytest.mark.parametrize("bars", [None, "5min", "1d"])
+def test_a_refused_write_ends_the_run_and_halts_nobody_for_it(bars: str | None) -> None:
+    """Whatever bars the strategy asks for: the error is the disk's, and no order left."""
+    run = run_of(minutes(400), strategy(Buyer, bar=bars), journal=(journal := FullDisk()))
+    with pytest.raises(JournalWriteError, match="the disk is full"):
+        run.replay()
+    assert of(journal.records, StrategyHalted) == []
+    assert of(journal.records, Fill) == []
+
+
+# --- an operator ------------------------------------------------------------------------------------------------------
+
+
+def test_flatten_closes_a_position_behind_its_protection_and_cancels_what_is_open() -> None:
+    """First the legs are canceled; once the venue has said so, the 100 are sold. Nothing is left."""
+    run = run_of(minutes(12), strategy(Bracketed), broker={"latency_ms": 50.0})
+    run.begin()
+    events = [event for batch in run.feed.batches() for event in batch]
+    core = run.core
+    for event in events[:5]:
+        core.process(event)
+    assert core.portfolio.position_qty("AAA") == 100
+    assert len(core.orders.open) == 2
+    core.process(Command("reduce_only", core.now_ns, core.now_ns))
+    core.process(Command("flatten", core.now_ns, core.now_ns))
+    for event in events[5:]:
+        core.process(event)
+    assert core.portfolio.position_qty("AAA") == 0
+    assert dict(core.orders.open) == {}
+    assert core.portfolio.books["one"].positions["AAA"].realized_usd == Decimal(0)
