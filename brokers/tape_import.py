@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from brokers.tape_importer import ImportReport
+    from brokers.tape_recipe import Recipe
+    from brokers.tape_source import Source
 
 _UNITS_NS = {"ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 
@@ -55,10 +57,6 @@ def command(
     Times without an offset need --time-zone, and dates need --calendar.
     The first bad row stops the import with its line, and nothing is written.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from brokers.tape_importer import import_tape
     from brokers.tape_recipe import Recipe
     from brokers.tape_source import Source
     from engine.errors import ConfigError
@@ -78,11 +76,21 @@ def command(
         recv_delay_ns=_duration_ns("--recv-delay", recv_delay),
     )
     names = tuple(name.strip() for name in header.split(",")) if header else ()
+    read = [Source(path, delimiter, names) for path in sources]
+    _import(read, out, recipe, sort=sort, skip_bad=skip_bad, note=note)
+
+
+def _import(sources: list[Source], out: Path, recipe: Recipe, *, sort: bool, skip_bad: bool, note: str) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from brokers.tape_importer import import_tape
+
     screen = Console(stderr=True)
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(f"importing {out.name}", total=1.0)
         report = import_tape(
-            [Source(path, delimiter, names) for path in sources], out, recipe, sort=sort, skip_bad=skip_bad, note=note,
+            sources, out, recipe, sort=sort, skip_bad=skip_bad, note=note,
             progress=lambda share: bar.update(task, completed=share),
         )  # fmt: skip
     _show(Console(), out, report)
