@@ -20,7 +20,18 @@ from engine.clock import LiveClock, Sessions, to_datetime
 from engine.config import RunConfig, from_dict
 from engine.core import Core
 from engine.errors import ConfigError, Divergence, JournalError, suggestion
-from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Command, InboxEvent, MarketEvent, RunStarted, Signal
+from engine.events import (
+    DAY_NS,
+    HOUR_NS,
+    MINUTE_NS,
+    Command,
+    Fill,
+    InboxEvent,
+    MarketEvent,
+    OrderUpdate,
+    RunStarted,
+    Signal,
+)  # fmt: skip
 from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import OrderBook
@@ -103,7 +114,7 @@ class Run:
         self.core = Core(
             run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
             broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=sample_ns,
-            inputs=frozenset(get_args(InboxEvent) if self.is_live else (Command, Signal)),
+            inputs=_inputs(is_live=self.is_live, simulated=broker.simulated),
         )  # fmt: skip
         for strategy in strategies:
             strategy._join(self.core)
@@ -153,6 +164,13 @@ class Run:
         for batch in batches:
             yield batch
             progress(self.core.events, self.core.now_ns, self.feed.span_ns)
+
+
+def _inputs(*, is_live: bool, simulated: bool) -> frozenset[type]:
+    """Return the events that only the journal can give back; the answers of a simulated venue are made again."""
+    if not is_live:
+        return frozenset({Command, Signal})
+    return frozenset(get_args(InboxEvent)) - (frozenset({Fill, OrderUpdate}) if simulated else frozenset())
 
 
 def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
@@ -223,6 +241,8 @@ def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
     except Divergence as difference:
         if difference.recorded or journal.is_ended(path):
             raise  # otherwise the run was stopped before the end of its feed, and all that it holds is matched
+    finally:
+        ledger.abandon()
     if ledger.following:
         raise Divergence(ledger.seq + 1, ledger.rest(), "")
     return ledger.seq, journal.digest(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from engine import Bar, Fill, Order, Strategy, Timer
 from engine.config import from_dict
@@ -27,6 +28,7 @@ from engine.events import (
     Trade,
 )  # fmt: skip
 from engine.journal import Journal, encode, read
+from engine.ports import Publish
 from tests.runs import OPEN_NS, HeldFeed, KeptJournal, bar, configuration, lines, replayed, strategy
 
 
@@ -221,3 +223,40 @@ def test_flatten_closes_a_position_behind_its_protection_and_cancels_what_is_ope
     assert core.portfolio.position_qty("AAA") == 0
     assert dict(core.orders.open) == {}
     assert core.portfolio.books["one"].positions["AAA"].realized_usd == Decimal(0)
+
+
+# --- a live feed on a simulated venue ---------------------------------------------------------------------------------
+
+
+class Stream:
+    """A live feed that a test reads out itself."""
+
+    class Settings(BaseModel):
+        pass
+
+    symbols = ("AAA",)
+    fingerprint = ""
+
+    def __init__(self, _settings: Settings) -> None:
+        pass
+
+    async def run(self, publish: Publish) -> None:
+        raise NotImplementedError
+
+
+def test_paper_trading_on_a_live_feed_is_done_over_from_its_journal(tmp_path: Path) -> None:
+    """The events are taken from the journal, and the venue's answers are made again and compared, not taken twice."""
+    tree = configuration({"use": Stream}, strategies=[strategy(Buyer, symbols=["AAA"])], broker={"latency_ms": 50.0})
+    path = tmp_path / "run.journal"
+    first = Run(from_dict(tree), Journal(path, durability="batch"))
+    first.begin(now_ns=OPEN_NS)
+    for event in minutes(6):
+        first.core.process(event)
+    first.core.supervisor.finish(ended=False)
+    recorded = list(read(path))
+    assert first.core.portfolio.position_qty("AAA") == 100
+    again = Run(from_dict(tree), Journal(path, follow=True, frozen=True), again=True)
+    again.replay_inputs()
+    assert again.journal.rest() == ""
+    assert again.journal.seq == len(recorded)
+    assert again.core.portfolio.cash_usd == first.core.portfolio.cash_usd
