@@ -283,9 +283,9 @@ class Strategy:
             ValueError: `qty` is not finite.
         """
         position = self._positions.get(symbol) or self._book.position(symbol)
-        coming = [order for order in self._coming(symbol) if not _protects(order, position)]
-        ordered = sum((order.sign * order.counted for order in coming), ZERO)
-        expected = position.qty + ordered
+        coming = self._coming(symbol, position)
+        ordered = sum((order.sign * order.counted for order in coming), ZERO) if coming else ZERO
+        expected = position.qty + ordered if coming else position.qty
         for asked in self._core.outbox:  # what this very handler has asked for already
             if isinstance(asked, Order) and asked.symbol == symbol and asked.strategy == self.name:
                 expected += ZERO if _protects(asked, position) else asked.sign * asked.qty
@@ -391,12 +391,16 @@ class Strategy:
         self._id_seq += 1
         return self._id_prefix + str(self._id_seq)
 
-    def _coming(self, symbol: str) -> Sequence[Order]:
-        """Return our open orders of a symbol, without those that another one is about to replace."""
+    def _coming(self, symbol: str, position: Position) -> Sequence[Order]:
+        """Return our open orders that will move a position, without those that another one is about to replace."""
         market = self._core.portfolio.market(symbol)
         if not market.open_buys and not market.open_sells:
             return ()
-        return [order for order in self.open_orders(symbol) if order.status != "pending_replace"]
+        return [
+            order
+            for order in self.open_orders(symbol)
+            if order.status != "pending_replace" and not _protects(order, position)
+        ]
 
     def _ask(self, intent: Intent) -> Order:
         order = Order(intent)
