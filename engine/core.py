@@ -118,7 +118,7 @@ class Core:
         for callback in market.on_bar:
             try:
                 callback(bar)
-            except Exception as error:
+            except Exception as error:  # as in `tell`
                 self.supervisor.halt_strategy(callback, error, bar)
             if self.outbox:
                 self.empty_outbox()

@@ -66,7 +66,7 @@ class LiveFeed(Protocol):
     fingerprint: str
 
     async def run(self, publish: Publish) -> None:
-        """Publish events until cancelled; reconnecting is the feed's own business."""
+        """Publish events until canceled; reconnecting is the feed's own business."""
         ...
 
 
@@ -158,11 +158,44 @@ class LiveBroker(Broker, Protocol):
         ...
 
     async def run(self, publish: Publish) -> None:
-        """Send what was put in line and publish what the venue says, until cancelled."""
+        """Send what was put in line and publish what the venue says, until canceled."""
         ...
 
     async def cancel_all(self) -> None:
         """Ask the venue to cancel every order of the account."""
+        ...
+
+
+class Emergency(Protocol):
+    """A second way to a venue, for when the daemon does not answer: it reads and cancels, and can do nothing else.
+
+    A live broker's class makes it: `emergency(settings, *, mode, run_id)`, without a connection yet. Orders are the
+    run's own when their client id begins with `run_id` and a dash; those of others stay.
+
+    Attributes:
+        secrets: texts that no log may show.
+    """
+
+    secrets: Sequence[str]
+
+    async def cancel_entries(self) -> int:
+        """Cancel the run's open orders that open or add to a position; return how many are gone.
+
+        Raises:
+            BrokerError: some may still be open; asked again, it tries again.
+        """
+        ...
+
+    async def cancel_all(self) -> int:
+        """Cancel all of the run's open orders; return how many are gone.
+
+        Raises:
+            BrokerError: as above.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
         ...
 
 
