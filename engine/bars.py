@@ -34,9 +34,9 @@ def interval_ns(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def kind_ns(interval: int, sessions: Sessions) -> int:
+def kind_ns(interval_ns: int, sessions: Sessions) -> int:
     """Return the interval that a bar stands for; session bars differ in length from day to day, unless it is 24/7."""
-    return SESSION_NS if interval >= SHORTEST_SESSION_NS and not sessions.always_open else interval
+    return SESSION_NS if interval_ns >= SHORTEST_SESSION_NS and not sessions.always_open else interval_ns
 
 
 class BarBuilder:

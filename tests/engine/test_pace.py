@@ -28,9 +28,9 @@ class Room:
         self.yielded = 0
         self._work_s = work_s
         self._sleep = asyncio.sleep
-        patch.setattr(asyncio, "sleep", self.sleep)
+        patch.setattr(asyncio, "sleep", self.nap)
 
-    async def sleep(self, seconds: float) -> None:
+    async def nap(self, seconds: float) -> None:
         if seconds:
             self.slept.append(seconds)
         else:
