@@ -1,16 +1,18 @@
 """README and docs do what they say: their Python runs, their configurations load, their commands succeed.
 
-A ```python block runs in a fresh namespace; a ```toml block that begins with `mode =` loads as a run; in a ```console
+A ```python block runs as a fresh module; a ```toml block that begins with `mode =` loads as a run; in a ```console
 block that begins with `$ onetape`, every `$ ` line runs. All of it in a folder with a copy of `config/`. A block that
 is only to be looked at is marked `text`.
 """
 
+import ast
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -41,9 +43,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("block", _blocks("python"))
-def test_a_python_block_runs(block: str, desk: Path) -> None:
-    """Each block is whole: it runs by itself."""
-    exec(compile(block, "block", "exec"), {"__name__": "block"})
+def test_a_python_block_runs(block: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block is whole: it runs by itself, as a module of its own."""
+    module = ModuleType("block")
+    monkeypatch.setitem(sys.modules, "block", module)
+    exec(compile(block, "block", "exec"), vars(module))
 
 
 @pytest.mark.parametrize("block", _blocks("toml", "mode ="))
@@ -80,3 +84,18 @@ def test_a_shipped_configuration_loads(path: Path) -> None:
     from engine import config
 
     assert config.load(path).describe()
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(tree)
+
+
+def test_the_readme_shows_the_strategy_that_ships() -> None:
+    """The author's page on the first screen is `sma_cross.py`, but for its docstrings."""
+    readme, shipped = ROOT / "README.md", ROOT / "strategies" / "sma_cross.py"
+    blocks = [match[2] for match in FENCE.finditer(readme.read_text("utf-8")) if match[1] == "python"]
+    assert _without_docstrings(blocks[0]) == _without_docstrings(shipped.read_text("utf-8"))
