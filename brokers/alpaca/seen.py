@@ -1,0 +1,108 @@
+"""What a stream has delivered already, so that a gap can be filled with no duplicate and no hole.
+
+A bar is known by its symbol and minute, a print by its symbol, exchange and number, an article by its id and version.
+Memory is bounded: minutes and articles by number, prints to those of each symbol's latest instant.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+MINUTES_KEPT = 32
+ARTICLES_KEPT = 4096
+
+
+class Seen:
+    """The last things that were published.
+
+    Attributes:
+        recv_ns: the latest time of reception that any event was given.
+    """
+
+    def __init__(self) -> None:
+        self.recv_ns = 0
+        self._minutes: dict[int, set[str]] = {}
+        self._articles: dict[tuple[int, int], None] = {}
+        self._trade_ids: dict[str, set[str]] = {}
+        self._last_trade_ns: dict[str, int] = {}
+        self.close_window()
+
+    def receive(self, now_ns: int) -> int:
+        """Return the time of reception for what comes now: the clock's, but never before what came already."""
+        if now_ns > self.recv_ns:
+            self.recv_ns = now_ns
+        return self.recv_ns
+
+    def close_window(self) -> None:
+        """The gap is filled."""
+        self._window: set[tuple[str, str]] = set()
+        self._window_end_ns = -1
+        self._mark: dict[str, tuple[int, set[str]]] = {}
+
+    def minute(self, close_ns: int) -> set[str]:
+        """Return the symbols whose bar of this minute has come; the caller adds to it."""
+        found = self._minutes.get(close_ns)
+        if found is None:
+            found = self._minutes[close_ns] = set()
+            if len(self._minutes) > MINUTES_KEPT:
+                del self._minutes[min(self._minutes)]
+        return found
+
+    def symbols_since(self, close_ns: int) -> frozenset[str]:
+        """Return the symbols that have had a bar with this close or a later one."""
+        return frozenset().union(*(symbols for close, symbols in self._minutes.items() if close >= close_ns))
+
+    def symbols(self) -> list[str]:
+        """Return every symbol with a bar or a print that is still remembered, sorted."""
+        return sorted(self.symbols_since(0) | self._last_trade_ns.keys())
+
+    def is_new_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
+        """Take note of a live print. One with an older instant than its symbol's last counts as new: it came late."""
+        if ts_ns <= self._window_end_ns:
+            key = (symbol, trade_id)
+            if key in self._window:
+                return False
+            self._window.add(key)
+        last_ns = self._last_trade_ns.get(symbol, -1)
+        if ts_ns > last_ns:
+            self._last_trade_ns[symbol] = ts_ns
+            self._trade_ids[symbol] = {trade_id}
+        elif ts_ns == last_ns:
+            ids = self._trade_ids[symbol]
+            if trade_id in ids:
+                return False
+            ids.add(trade_id)
+        return True
+
+    # --- a gap in the prints ---------------------------------------------------------------------------------------
+
+    def open_window(self, end_ns: int) -> None:
+        """Begin to fill a gap that reaches to `end_ns`: from here on, prints of before then are known one by one.
+
+        A gap that is still open only grows.
+        """
+        if self._window_end_ns >= 0:
+            self._window_end_ns = end_ns
+            return
+        self._window_end_ns = end_ns
+        self._mark = {symbol: (ts_ns, self._trade_ids[symbol]) for symbol, ts_ns in self._last_trade_ns.items()}
+
+    def is_missed_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
+        """Take note of a print of a REST answer; tell whether the stream brought it neither before nor since."""
+        last_ns, ids = self._mark.get(symbol, (-1, set()))
+        key = (symbol, trade_id)
+        if ts_ns < last_ns or (ts_ns == last_ns and trade_id in ids) or key in self._window:
+            return False
+        self._window.add(key)
+        return True
+
+    def is_new_article(self, news_id: int, updated_ns: int) -> bool:
+        """Take note of an article; an update of it is new."""
+        key = (news_id, updated_ns)
+        if key in self._articles:
+            return False
+        self._articles[key] = None
+        if len(self._articles) > ARTICLES_KEPT:
+            for old in list(islice(self._articles, ARTICLES_KEPT // 4)):
+                del self._articles[old]
+        return True

@@ -1,0 +1,239 @@
+"""Market data of Alpaca as a live feed: stocks, crypto and news, each on a stream of its own.
+
+Bars are stamped at their close, events carry the feed's name, gaps are filled over REST, silence is minded. This module
+puts the parts together; the protocol is in `data_line`, the decoding in `frames`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from brokers.alpaca.data_line import DataLine
+from brokers.alpaca.frames import AHEAD_MAX_NS, Counts, FrameReader
+from brokers.alpaca.gap import Gap, Wanted
+from brokers.alpaca.history import History
+from brokers.alpaca.hosts import Hosts, Mode, hosts
+from brokers.alpaca.keys import Keys, read_keys
+from brokers.alpaca.limiter import Limiter, Sleep
+from brokers.alpaca.rest import Rest
+from brokers.alpaca.seen import Seen
+from brokers.alpaca.session import Session, together
+from brokers.alpaca.watch import Watch
+from engine.clock import Clock, LiveClock, Sessions
+from engine.events import HOUR_NS, MINUTE_NS
+from engine.ports import Publish
+
+STOCK_PATHS = {
+    "iex": "/v2/iex", "sip": "/v2/sip", "delayed_sip": "/v2/delayed_sip", "overnight": "/v1beta1/overnight",
+}  # fmt: skip
+DELAY_NS = {"delayed_sip": 15 * MINUTE_NS}
+REST_TIMEOUT_S = 10.0
+HEADERS = {"Content-Type": "application/msgpack"}
+FROM_REST = "+rest"
+
+
+class FeedSettings(BaseModel):
+    """Which market data to receive from Alpaca, live."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    feed: Literal["iex", "sip", "delayed_sip", "overnight"] = Field(
+        "iex", description="The stock feed: `iex` is in every plan, `sip` is all US exchanges and paid."
+    )
+    symbols: tuple[str, ...] = Field(
+        min_length=1, examples=[["SPY", "BTC/USD"]],
+        description='Stocks, and coins by a slash. `"*"` is every stock, with bars only unless the plan allows more.',
+    )  # fmt: skip
+    bars: bool = Field(True, description="Minute bars.")
+    updated_bars: bool = Field(
+        False, description="Bars again after late trades, half a minute later, as events of their own (`revised`)."
+    )
+    daily_bars: bool = Field(False, description="The day so far, each minute, as a datum called `daily_bar`.")
+    quotes: bool = Field(False, description="Best bid and ask.")
+    trades: bool = Field(False, description="Every print, with its corrections and cancels as data.")
+    statuses: bool = Field(True, description="Halts and resumptions of stocks.")
+    lulds: bool = Field(False, description="Limit-up and limit-down prices of stocks.")
+    news: bool = Field(False, description="Headlines of the symbols.")
+    crypto_location: Literal["us", "us-1", "us-2", "eu-1", "bs-1", "global"] = Field(
+        "us", description="The crypto venue."
+    )
+    backfill_s: float = Field(
+        0.0, ge=0, le=30 * 86_400, allow_inf_nan=False,
+        description="How far back to fetch at the start, in seconds, so that strategies begin warm.",
+    )  # fmt: skip
+    silence_max_s: float = Field(
+        15.0, gt=0, allow_inf_nan=False,
+        description="How long an open market may be silent before REST is asked if the stream is mute, in seconds.",
+    )  # fmt: skip
+    rest_requests_per_min: float = Field(
+        200.0, gt=0, allow_inf_nan=False, description="The data plan's REST limit, in requests a minute."
+    )
+    keys_file: Path | None = Field(
+        None, description="An owner-only file with the two keys; unset, they come from the environment."
+    )
+    server_url: str = Field(
+        "", description="A local Alpaca-compatible server, such as `http://127.0.0.1:8765`; in paper mode only."
+    )
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: object) -> object:
+        return ("*",) if value == "*" else tuple(value) if isinstance(value, list) else value
+
+    @field_validator("symbols")
+    @classmethod
+    def _upper_case(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in value:
+            if not symbol or symbol != symbol.upper() or not set(symbol) <= _SYMBOL:
+                raise ValueError(f"{symbol!r} is no symbol; write AAPL, BRK.B or BTC/USD")
+        return value
+
+
+_SYMBOL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./*")
+
+
+class AlpacaFeed:
+    """Alpaca's market data, live.
+
+    Args:
+        mode: a local server may stand in for Alpaca in paper mode only.
+        sessions: the calendar of the stocks; tells when silence is suspicious.
+        seed: of the back-off's jitter.
+
+    Attributes:
+        counts: what each stream has done, by name.
+        secrets: texts that no log may show.
+
+    Raises:
+        ConfigError: keys are missing, or `server_url` leads elsewhere than to this machine.
+    """
+
+    Settings = FeedSettings
+    fingerprint = ""
+
+    def __init__(
+        self, settings: FeedSettings, *, mode: Mode, sessions: Sessions, seed: int, clock: Clock | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:  # fmt: skip
+        self.settings, self.sessions, self.seed = settings, sessions, seed
+        self._hosts: Hosts = hosts(mode, settings.server_url)
+        self._keys: Keys = read_keys(settings.keys_file)
+        self._clock, self._sleep = clock or LiveClock(), sleep
+        self.symbols = tuple(sorted(settings.symbols))
+        self.counts: dict[str, Counts] = {}
+        self.lines: dict[str, Session] = {}
+        self.secrets = (self._keys.key_id, self._keys.secret)
+        self._seen = Seen()
+        self._limiter = Limiter(settings.rest_requests_per_min, self._clock, sleep)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """A live stream begins now, and its end is not known."""
+        now_ns = self._clock.now_ns()
+        return now_ns, now_ns
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every stream has a connection."""
+        return bool(self.lines) and all(line.down_since_ns is None for line in self.lines.values())
+
+    async def run(self, publish: Publish) -> None:
+        """Publish until canceled.
+
+        Raises:
+            FeedError: Alpaca refuses what no new connection would give.
+            FeedOverrun: the inbox is full.
+        """
+        rest = Rest(
+            self._hosts.data, self._keys, timeout_s=REST_TIMEOUT_S, limiter=self._limiter, clock=self._clock,
+            sleep=self._sleep,
+        )  # fmt: skip
+        try:
+            lines = [make(rest, publish) for make in self._makers()]
+            self.lines = {
+                line.name: Session(
+                    line, seed=self.seed + index, clock=self._clock, sleep=self._sleep, headers=HEADERS,
+                    is_local=self._hosts.is_local,
+                )
+                for index, line in enumerate(lines)
+            }  # fmt: skip
+            await together(*(session.run() for session in self.lines.values()))
+        finally:
+            await rest.close()
+
+    # --- the streams -----------------------------------------------------------------------------------------------
+
+    def _makers(self) -> list[Callable[[Rest, Publish], DataLine]]:
+        found: list[Callable[[Rest, Publish], DataLine]] = []
+        if any("/" not in symbol for symbol in self.symbols):
+            found.append(self._stocks)
+        if any("/" in symbol for symbol in self.symbols):
+            found.append(self._crypto)
+        if self.settings.news:
+            found.append(self._news)
+        return found
+
+    def _stocks(self, rest: Rest, publish: Publish) -> DataLine:
+        chosen = self.settings
+        stocks = [symbol for symbol in self.symbols if "/" not in symbol]
+        channels = {
+            **self._common_channels(stocks),
+            "statuses": stocks if chosen.statuses else [],
+            "lulds": stocks if chosen.lulds else [],
+        }
+        sessions = None if chosen.feed == "overnight" else self.sessions
+        path = STOCK_PATHS[chosen.feed]
+        return self._line("stocks", path, chosen.feed, channels, rest, publish, sessions, DELAY_NS.get(chosen.feed, 0))
+
+    def _crypto(self, rest: Rest, publish: Publish) -> DataLine:
+        coins = [symbol for symbol in self.symbols if "/" in symbol]
+        location = self.settings.crypto_location
+        channels = self._common_channels(coins)
+        path = f"/v1beta3/crypto/{location}"
+        return self._line("crypto", path, f"crypto-{location}", channels, rest, publish, Sessions("24/7"))
+
+    def _news(self, rest: Rest, publish: Publish) -> DataLine:
+        symbols = [symbol.replace("/", "") for symbol in self.symbols]
+        return self._line("news", "/v1beta1/news", "news", {"news": symbols}, rest, publish, None)
+
+    def _common_channels(self, symbols: Sequence[str]) -> dict[str, Sequence[str]]:
+        chosen = self.settings
+        wanted = {
+            "bars": chosen.bars, "trades": chosen.trades, "quotes": chosen.quotes,
+            "updatedBars": chosen.updated_bars, "dailyBars": chosen.daily_bars,
+        }  # fmt: skip
+        return {channel: symbols if on else [] for channel, on in wanted.items()}
+
+    def _line(
+        self, name: str, path: str, source: str, channels: Mapping[str, Sequence[str]], rest: Rest, publish: Publish,
+        sessions: Sessions | None, delay_ns: int = 0,
+    ) -> DataLine:  # fmt: skip
+        chosen = self.settings
+        counts = self.counts.setdefault(name, Counts())
+        canonical = {symbol.replace("/", ""): symbol for symbol in self.symbols if "/" in symbol}
+        reader = FrameReader(
+            name, source, seen=self._seen, counts=counts, canonical=canonical,
+            # A local server's clock may run many times as fast as ours, so that a little late is far ahead.
+            ahead_max_ns=HOUR_NS if self._hosts.is_local else AHEAD_MAX_NS,
+        )  # fmt: skip
+        history = History(
+            rest, feed=chosen.feed, source=source + FROM_REST, sessions=self.sessions, canonical=canonical,
+            crypto_location=chosen.crypto_location,
+        )  # fmt: skip
+        wanted = Wanted(*(channels.get(kind, ()) for kind in ("bars", "trades", "quotes", "news")))
+        has_ticks = bool(wanted.trades or wanted.quotes)
+        watch = None
+        if sessions is not None and (wanted.bars or has_ticks):
+            watch = Watch(
+                sessions, silence_max_s=chosen.silence_max_s, bars_only=not has_ticks, delay_ns=delay_ns
+            )  # fmt: skip
+        return DataLine(
+            name, self._hosts.streams + path, keys=self._keys, channels=channels, reader=reader,
+            gap=Gap(history, self._seen, wanted, delay_ns=delay_ns), watch=watch, publish=publish, clock=self._clock,
+            sleep=self._sleep, backfill_s=chosen.backfill_s,
+        )  # fmt: skip
