@@ -45,7 +45,7 @@ class Account:
         )
         self.configuration: dict[str, Any] = {
             "dtbp_check": "entry", "fractional_trading": True, "max_margin_multiplier": str(settings.paper.multiplier),
-            "max_options_trading_level": None, "no_shorting": False, "pdt_check": "entry",
+            "max_options_trading_level": 0, "no_shorting": False, "pdt_check": "entry",
             "ptp_no_exception_entry": False, "suspend_trade": False, "trade_confirm_email": "all",
             "disable_overnight_trading": False,
         }  # fmt: skip

@@ -58,7 +58,7 @@ class Assets:
             "marginable": not crypto,
             "shortable": shortable and paper.account != "cash",
             "easy_to_borrow": easy,
-            "borrow_status": "easy_to_borrow" if easy else "not_shortable" if not shortable else "hard_to_borrow",
+            "borrow_status": "easy_to_borrow" if easy else "hard_to_borrow",
             "fractionable": True,
             "maintenance_margin_requirement": 100 if crypto else 30,
             "margin_requirement_long": "100" if crypto else "30",

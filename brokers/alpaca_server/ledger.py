@@ -12,6 +12,7 @@ from math import isfinite
 
 import msgspec
 
+from brokers.alpaca_server.wire import amount
 from engine.events import CorporateAction, Fill
 
 MONEY = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
@@ -202,9 +203,9 @@ class Ledger:
         self, ts_ns: int, kind: str, symbol: str, net_usd: Decimal, uuid: str, qty: Decimal = ZERO,
         per_share_usd: Decimal = ZERO,
     ) -> None:  # fmt: skip
-        fields: dict[str, str | None] = {"symbol": symbol, "net_amount": f"{net_usd:f}", "status": "executed"}
+        fields: dict[str, str | None] = {"symbol": symbol, "net_amount": amount(net_usd), "status": "executed"}
         if qty:
-            fields["qty"] = f"{qty:f}"
+            fields["qty"] = amount(qty)
         if per_share_usd:
-            fields["per_share_amount"] = f"{per_share_usd:f}"
+            fields["per_share_amount"] = amount(per_share_usd)
         self.entries.append(Entry(ts_ns, kind, uuid, fields))

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from brokers.alpaca_server.archive import vwap
+from brokers.alpaca_server.archive import DAILY_FROM_NS, as_daily, vwap
 from engine.events import DAY_NS, Bar, MarketEvent, News, Quote, Status, Trade
 
 When = Callable[[int], Any]
@@ -64,6 +64,7 @@ def news_fields(news: News, when: When) -> Message:
 def stream_messages(event: MarketEvent, when: When) -> list[Message]:
     """Return what an event is on a stream: type and symbol first. Empty for what the streams do not carry."""
     if isinstance(event, Bar):
+        event = as_daily(event) if event.interval_ns >= DAILY_FROM_NS else event
         kind = "d" if event.interval_ns >= DAY_NS else "u" if event.revised else "b"
         return [{"T": kind, "S": event.symbol, **bar_fields(event, when)}]
     if isinstance(event, Quote):

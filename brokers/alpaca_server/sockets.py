@@ -44,7 +44,7 @@ class Socket:
         await self.response.prepare(self._request)
         transport = self._request.transport
         self._transport = transport if isinstance(transport, asyncio.Transport) else None
-        self._ping()
+        self._ping_later()
 
     @property
     def is_open(self) -> bool:
@@ -98,10 +98,13 @@ class Socket:
         if self._transport is not None and self.is_open:
             self._transport.write(frame(payload, opcode))
 
-    def _ping(self) -> None:
+    def _ping_later(self) -> None:
         if self._ping_s and self.is_open:
-            self._write(b"", PING)
             self._pinging = asyncio.get_running_loop().call_later(self._ping_s, self._ping)
+
+    def _ping(self) -> None:
+        self._write(b"", PING)
+        self._ping_later()
 
     def _spoiled(self, armed: Armed, payload: bytes, opcode: int) -> tuple[bytes, int]:
         params: dict[str, Any] = armed.params

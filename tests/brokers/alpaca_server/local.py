@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import aiohttp
+import msgpack
+import msgspec
 from alpaca.data.historical import CryptoHistoricalDataClient, NewsClient, StockHistoricalDataClient
 from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.live import CryptoDataStream, NewsDataStream, StockDataStream
@@ -20,7 +22,6 @@ from brokers.alpaca_server.faults import Fault
 from brokers.alpaca_server.settings import ServerSettings
 from engine.events import MINUTE_NS, SECOND_NS, Bar, MarketEvent, News, Quote, Trade
 from tests.brokers.paper_venue import at
-
 
 KEY, SECRET = "PKLOCALVENUE", "local-venue-secret"
 WAIT_S = 10.0
@@ -156,6 +157,13 @@ async def sdk(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await asyncio.to_thread(call, *args, **kwargs)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Give way to other tasks until something holds."""
+    async with asyncio.timeout(WAIT_S):
+        while not holds():
+            await asyncio.sleep(0)
+
+
 class Caught:
     """What a stream's handlers were given, in order."""
 
@@ -171,14 +179,63 @@ class Caught:
             return await self.queue.get()
 
 
+class Peer:
+    """A websocket client of our own: it sees each frame as it is on the wire."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, *, packed: bool) -> None:
+        self.socket, self.packed = socket, packed
+
+    async def frame(self) -> aiohttp.WSMessage:
+        async with asyncio.timeout(WAIT_S):
+            return await self.socket.receive()
+
+    async def read(self) -> Any:
+        """Return the next frame's content; None when the session has ended."""
+        message = await self.frame()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return msgspec.json.decode(message.data)
+        if message.type is aiohttp.WSMsgType.BINARY:
+            packed = self.packed and message.data[:1] != b"{"
+            return msgpack.unpackb(message.data) if packed else msgspec.json.decode(message.data)
+        return None
+
+    async def say(self, message: Any) -> None:
+        if self.packed:
+            await self.socket.send_bytes(msgpack.packb(message))
+        else:
+            await self.socket.send_str(msgspec.json.encode(message).decode())
+
+    async def ask(self, message: Any) -> Any:
+        await self.say(message)
+        return await self.read()
+
+    async def log_in(self, **subscription: list[str]) -> Any:
+        """Go through the handshake of a data stream; return the subscription's answer."""
+        assert await self.read() == [{"T": "success", "msg": "connected"}]
+        answer = await self.ask({"action": "auth", "key": KEY, "secret": SECRET})
+        assert answer == [{"T": "success", "msg": "authenticated"}]
+        return await self.ask({**subscription, "action": "subscribe"}) if subscription else None
+
+    async def listen(self) -> Any:
+        """Go through the handshake of the trading stream."""
+        await self.ask({"action": "authenticate", "data": {"key_id": KEY, "secret_key": SECRET}})
+        return await self.ask({"action": "listen", "data": {"streams": ["trade_updates"]}})
+
+
+@contextlib.asynccontextmanager
+async def connected(local: Local, path: str = "/v2/iex", *, packed: bool = True, **headers: str) -> AsyncIterator[Peer]:
+    """Connect to a stream, in msgpack as the SDK does or in JSON."""
+    kind = {"Content-Type": "application/msgpack"} if packed else {}
+    async with local.http.ws_connect(f"ws://{local.host}{path}", headers=kind | headers, max_msg_size=0) as socket:
+        yield Peer(socket, packed=packed)
+
+
 @contextlib.asynccontextmanager
 async def streaming(local: Local, stream: Any) -> AsyncIterator[None]:
     """Run one of the SDK's streams as its documentation does, in a thread; enter when it is subscribed."""
     thread = threading.Thread(target=stream.run, daemon=True)
     thread.start()
-    async with asyncio.timeout(WAIT_S):
-        while not _subscribed(local, stream):
-            await asyncio.sleep(0)
+    await until(lambda: _subscribed(local, stream))
     try:
         yield
     finally:
