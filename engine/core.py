@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import localcontext
+from math import inf
 from typing import Any, get_args
 
 from engine.clock import Sessions
@@ -109,10 +110,11 @@ class Core:
         if symbol in self._working:
             self.settle(self.broker.match(bar))
         market.bar = bar
-        if not market.worst_qty:
+        if market.worst_qty:
+            if self.portfolio.mark(market, bar.close):
+                self.supervisor.apply(self.risk.on_loss(now))
+        elif 0.0 < bar.close < inf:  # two strategies may hold what comes to nothing together
             market.mark = bar.close
-        elif self.portfolio.mark(market, bar.close):
-            self.supervisor.apply(self.risk.on_loss(now))
         if bar.interval_ns != market.bar_interval_ns:
             self.wiring.route(market, bar.interval_ns)
         for callback in market.on_bar:
@@ -148,10 +150,11 @@ class Core:
         return market
 
     def _mark(self, market: Market, price: float) -> None:
-        if not market.worst_qty:
+        if market.worst_qty:
+            if self.portfolio.mark(market, price):
+                self.supervisor.apply(self.risk.on_loss(self.now_ns))
+        elif 0.0 < price < inf:
             market.mark = price
-        elif self.portfolio.mark(market, price):
-            self.supervisor.apply(self.risk.on_loss(self.now_ns))
 
     def _on_news(self, news: News) -> None:
         self._pass_time(news)

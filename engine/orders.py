@@ -78,11 +78,16 @@ class Order:
     def is_open(self) -> bool:
         return self.status not in TERMINAL
 
+    @property
+    def is_exit(self) -> bool:
+        """Whether it is one of several exits of which the venue fills only one: a leg, or an OCO's own limit."""
+        return self.parent is not None or self.intent.order_class == "oco"
+
     def __repr__(self) -> str:
         return f"<Order {self.id} {self.side} {self.qty} {self.symbol} {self.type} {self.status}>"
 
 
-ENDED_KEPT = 4096
+ENDED_KEPT = 1024
 
 
 class OrderBook:
@@ -116,8 +121,8 @@ class OrderBook:
         self._count(order, order.qty)
         if order.intent.replaces:
             replaced = self.open.get(order.intent.replaces)
-            if replaced is not None and "pending_replace" in TRANSITIONS[replaced.status]:
-                replaced.status = "pending_replace"
+            if replaced is not None:
+                self._replace(replaced, order)
         if order.intent.order_class != "simple":
             order.legs = tuple(Order(leg, order) for leg in order.intent.legs())
             for leg in order.legs:
@@ -144,8 +149,8 @@ class OrderBook:
         if update.status in TERMINAL:
             self._end(order)
             self.portfolio.expose(order.market)
-        elif order.parent is not None and update.status == "accepted":
-            self._activate(order)
+        elif order.parent is not None and update.status in ("accepted", "held"):
+            self._activate(order, order.parent)
             self.portfolio.expose(order.market)
         return order
 
@@ -173,7 +178,9 @@ class OrderBook:
         elif not late:
             if order.status not in ("pending_cancel", "pending_replace"):
                 order.status = "partially_filled"
-            if order.counted:
+            if order.is_exit:
+                self._count_exits(order.parent or order)
+            elif order.counted:
                 self._count(order, max(ZERO, order.qty - order.filled_qty))
         return order, late
 
@@ -190,14 +197,19 @@ class OrderBook:
         order.status, order.updated_ns, order.reason = "pending_cancel", request.ts_event_ns, request.reason
         return True
 
-    def _activate(self, leg: Order) -> None:
+    def _replace(self, replaced: Order, order: Order) -> None:
+        if "pending_replace" in TRANSITIONS[replaced.status]:
+            replaced.status = "pending_replace"
+        if replaced.is_exit:  # it takes the other one's place, beside the same sibling
+            order.parent = replaced.parent or replaced
+            order.parent.legs += (order,)
+            self._count_exits(order.parent)
+
+    def _activate(self, leg: Order, parent: Order) -> None:
         """Count a protective leg once its parent has filled; it protects what was filled."""
-        parent = leg.parent
-        assert parent is not None
-        if parent.filled_qty and parent.intent.order_class != "oco":
+        if parent.filled_qty and parent.intent.order_class != "oco" and not leg.intent.replaces:
             leg.qty = min(leg.qty, parent.filled_qty)
-        if not any(sibling.counted for sibling in parent.legs) and not parent.counted:
-            self._count(leg, leg.remaining_qty)
+        self._count_exits(parent)
 
     def _end(self, order: Order) -> None:
         del self.open[order.id]
@@ -208,11 +220,19 @@ class OrderBook:
             del self.orders[self._ended.popleft().id]
         if order.counted:
             self._count(order, ZERO)
-            if order.parent is not None:  # its sibling may live on: then that one counts
-                for sibling in order.parent.legs:
-                    if sibling.is_open and sibling.status != "held":
-                        self._count(sibling, sibling.remaining_qty)
-                        break
+        if order.is_exit:  # its sibling may live on
+            self._count_exits(order.parent or order)
+
+    def _count_exits(self, first: Order) -> None:
+        """Of the exits of one group the venue fills one, or each in part: let what the largest asks for count once."""
+        exits = (first, *first.legs) if first.intent.order_class == "oco" else first.legs
+        working = [order for order in exits if order.is_open and order.status != "held"]
+        largest = max(working, key=lambda order: order.qty, default=None)
+        filled = sum((order.filled_qty for order in exits), ZERO)
+        for order in exits:
+            qty = max(ZERO, order.qty - filled) if order is largest else ZERO
+            if qty != order.counted:
+                self._count(order, qty)
 
     def _count(self, order: Order, qty: Decimal) -> None:
         """Let `qty` of the order, and no longer what it counted before, be open exposure."""

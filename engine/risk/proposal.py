@@ -38,9 +38,11 @@ def room_qty(position: Position, sign: int) -> Decimal:
 
 
 def held_back_qty(order: Order) -> Decimal:
-    """Return how much of the open exposure an order accounts for, all members of its group together."""
-    first = order.parent
-    return order.counted if first is None else sum((leg.counted for leg in first.legs), first.counted)
+    """Return how much of the open exposure an order accounts for, all exits of its group together."""
+    if not order.is_exit:
+        return order.counted
+    first = order.parent or order
+    return sum((member.counted for member in (first, *first.legs) if member.sign == order.sign), ZERO)
 
 
 def _trail(intent: Intent, price: Decimal) -> Decimal:
