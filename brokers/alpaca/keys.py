@@ -25,6 +25,11 @@ class Keys:
     def __init__(self, key_id: str, secret: str) -> None:
         self.key_id, self.secret = key_id, secret
 
+    @property
+    def secrets(self) -> tuple[str, str]:
+        """The texts that no log may show."""
+        return self.key_id, self.secret
+
     def headers(self) -> dict[str, str]:
         """Return the headers that authenticate a REST request."""
         return {"APCA-API-KEY-ID": self.key_id, "APCA-API-SECRET-KEY": self.secret}

@@ -124,11 +124,11 @@ class Rest:
             try:
                 await self.admit("read")
                 answer = await self.once("GET", path, query=query)
+                if answer.status == 200:
+                    return self._decoded(answer, path, kind)
             except NoAnswer as error:
                 told = str(error)
                 continue
-            if answer.status == 200:
-                return self._decoded(answer, path, kind)
             told = f"GET {path}: {answer.status} {complaint(answer)[1]}"
             if answer.status != 429 and answer.status < 500:
                 raise refusal(told, answer)

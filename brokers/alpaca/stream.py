@@ -107,7 +107,6 @@ class AlpacaFeed:
 
     Attributes:
         counts: what each stream has done, by name.
-        secrets: texts that no log may show.
 
     Raises:
         ConfigError: keys are missing, or `server_url` leads elsewhere than to this machine.
@@ -127,9 +126,13 @@ class AlpacaFeed:
         self.symbols = tuple(sorted(settings.symbols))
         self.counts: dict[str, Counts] = {}
         self.lines: dict[str, Session] = {}
-        self.secrets = (self._keys.key_id, self._keys.secret)
         self._seen = Seen()
         self._limiter = Limiter(settings.rest_requests_per_min, self._clock, sleep)
+
+    @property
+    def secrets(self) -> tuple[str, str]:
+        """The texts that no log may show."""
+        return self._keys.secrets
 
     @property
     def span_ns(self) -> tuple[int, int]:

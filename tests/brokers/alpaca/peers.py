@@ -221,3 +221,45 @@ class RestPeer:
             yield self
         finally:
             await server.close()
+
+
+class TradePeer:
+    """An order stream: it authorizes and lets listen, unless told otherwise, and then sends what a test says."""
+
+    def __init__(self) -> None:
+        self.sockets: list[ServerConnection] = []
+        self.listening = 0
+        self.status = "authorized"
+        self.streams = ["trade_updates"]
+        self.url = ""
+
+    async def send(self, update: Mapping[str, Any]) -> None:
+        await self.raw(json.dumps({"stream": "trade_updates", "data": update}).encode())
+
+    async def raw(self, frame: bytes | str) -> None:
+        await self.sockets[-1].send(frame)
+
+    def abort(self) -> None:
+        self.sockets[-1].transport.abort()
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        self.sockets.append(socket)
+        try:
+            async for frame in socket:
+                message = json.loads(frame)
+                if message["action"] == "authenticate":
+                    data = {"status": self.status, "action": "authenticate"}
+                    await socket.send(json.dumps({"stream": "authorization", "data": data}).encode())
+                else:
+                    data = {"streams": self.streams}
+                    await socket.send(json.dumps({"stream": "listening", "data": data}))
+                    self.listening += 1
+        except ConnectionClosed:
+            pass
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[TradePeer]:
+        async with serve(self._serve, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            self.url = f"ws://127.0.0.1:{port}"
+            yield self

@@ -1,0 +1,174 @@
+"""The submit protocol: one single send, its outcome classified, the unknown resolved before anything else is sent.
+
+2xx                       accepted
+400 401 403 404 422       refused
+422 with code 40010001    looked up by our id, and adopted if it is there
+429                       the same id again once the limit allows, while the approval holds
+anything else             unknown: the symbol is frozen, and `resolver` finds out
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from brokers.alpaca.book import Book
+from brokers.alpaca.limiter import Sleep
+from brokers.alpaca.order_json import CLIENT_ID_CHARS_MAX, amendment, new_order
+from brokers.alpaca.outcome import Accepted, Later, Outcome, Refused, Taken, Unknown, classify
+from brokers.alpaca.records import OrderRecord
+from brokers.alpaca.resolver import Resolver
+from brokers.alpaca.rest import NoAnswer, Rest, complaint
+from brokers.alpaca.settlement import Settlement
+from engine.clock import Clock
+from engine.events import SECOND_NS, Approved, Intent
+
+CANCEL_WAITS_S, STUCK_CANCEL_S = (0.5, 1.0, 2.0, 4.0, 8.0), 15.0
+
+
+class Sender:
+    """Send orders, amendments and cancels, each from a task of its own.
+
+    Attributes:
+        sending: orders whose request is on its way.
+    """
+
+    def __init__(
+        self, rest: Rest, book: Book, settlement: Settlement, resolver: Resolver, clock: Clock, *,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:  # fmt: skip
+        self._rest, self._book, self._settlement, self._resolver = rest, book, settlement, resolver
+        self._clock, self._sleep = clock, sleep
+        self._turns: dict[str, asyncio.Lock] = {}
+        self.sending: dict[str, asyncio.Event] = {}
+
+    # --- orders ----------------------------------------------------------------------------------------------------
+
+    async def order(self, approved: Approved, submitted_ns: int) -> None:
+        """Send an approved order once, as long as its approval holds; orders of one symbol take turns.
+
+        `submitted_ns` is the monotonic time at which the approval was handed over.
+        """
+        intent, book = approved.intent, self._book
+        order_id = intent.client_order_id
+        expires_ns = submitted_ns + approved.ts_expire_ns - approved.ts_event_ns
+        book.register(intent)
+        self.sending[order_id] = asyncio.Event()
+        try:
+            async with self._turns.setdefault(intent.symbol, asyncio.Lock()):
+                outcome = await self._send(intent, expires_ns)
+                if isinstance(outcome, Taken):
+                    outcome = await self._settle_taken(intent, outcome)
+                if isinstance(outcome, Unknown):
+                    book.freeze(order_id, intent.symbol, outcome.reason)
+                elif isinstance(outcome, Accepted):
+                    book.ids.learn(outcome.record, order_id)
+        finally:
+            self.sending.pop(order_id).set()
+        if isinstance(outcome, Accepted):
+            await self._settlement.adopt(intent, outcome.record)
+        elif isinstance(outcome, Unknown):
+            await self._resolver.resolve(order_id)
+        else:
+            await self._settlement.refuse(intent, outcome.reason)
+
+    async def _send(self, intent: Intent, expires_ns: int) -> Outcome:
+        while True:
+            await self._rest.admit("order")
+            if reason := self._objection(intent, expires_ns):
+                return Refused(reason)
+            outcome = await self._send_once(intent)
+            if not isinstance(outcome, Later):
+                return outcome
+            self._book.count("rate limited")
+            if self._clock.monotonic_ns() + round(outcome.pause_s * SECOND_NS) > expires_ns:
+                return Refused(f"{outcome.reason}; the approval does not hold until the limit allows it again")
+
+    def _objection(self, intent: Intent, expires_ns: int) -> str:
+        """Return why an order may not leave now, which nobody knew when it was approved."""
+        book = self._book
+        late_ns = self._clock.monotonic_ns() - expires_ns
+        if late_ns > 0:
+            return f"not sent: its approval expired {late_ns / SECOND_NS:.1f} s ago"
+        if intent.symbol in book.frozen:
+            return f"not sent: {intent.symbol} is frozen while the outcome of another order is unknown"
+        if len(intent.client_order_id) > CLIENT_ID_CHARS_MAX:
+            return f"not sent: its id is longer than {CLIENT_ID_CHARS_MAX} characters"
+        if intent.replaces and book.ids.venue(intent.replaces) is None:
+            return f"not sent: the venue never confirmed order {intent.replaces}"
+        if intent.replaces and book.executions.filled_qty(intent.replaces):
+            # Whether a replacement's quantity counts what has filled already, no source says: it could fill twice.
+            return f"not sent: order {intent.replaces} has filled in part; cancel it and send a new one"
+        return ""
+
+    async def _send_once(self, intent: Intent) -> Outcome:
+        try:
+            if not intent.replaces:
+                return classify(await self._rest.once("POST", "/v2/orders", body=new_order(intent)))
+            path = f"/v2/orders/{self._book.ids.venue(intent.replaces)}"
+            body = amendment(intent, self._book.intents.get(intent.replaces))
+            return classify(await self._rest.once("PATCH", path, body=body), is_amendment=True)
+        except NoAnswer as error:
+            return Unknown(str(error))
+
+    async def _settle_taken(self, intent: Intent, taken: Taken) -> Outcome:
+        found = await self._resolver.look_up(intent.client_order_id)
+        if found is None:
+            return Unknown(f"{taken.reason}; looked up without an answer")
+        if isinstance(found, str):
+            return Refused(taken.reason)
+        if found.symbol.replace("/", "") != intent.symbol.replace("/", "") or not found.side.startswith(intent.side):
+            return Refused(f"{taken.reason}: the venue has another order of this id, to {found.side} {found.symbol}")
+        return Accepted(found)
+
+    # --- cancels ---------------------------------------------------------------------------------------------------
+
+    async def cancel(self, order_id: str) -> None:
+        """Ask for an order's end until the venue has taken the request or the order is over."""
+        book = self._book
+        if order_id in self.sending:
+            await self.sending[order_id].wait()
+        if order_id in book.unknown:
+            self._settlement.cancel_wanted.add(order_id)
+            return
+        if book.ids.venue(order_id) is None:
+            found = await self._resolver.look_up(order_id)
+            if isinstance(found, OrderRecord):
+                book.ids.learn(found, order_id)
+        venue_id = book.ids.venue(order_id)
+        if venue_id is None:
+            book.log.warning("nothing to cancel: the venue does not know the order", order=order_id)
+            return
+        tries = 0
+        while not await self._cancel_once(order_id, venue_id):
+            await self._sleep(CANCEL_WAITS_S[min(tries, len(CANCEL_WAITS_S) - 1)])
+            tries += 1
+            if tries > len(CANCEL_WAITS_S) and order_id not in book.open:
+                return
+        await self._sleep(STUCK_CANCEL_S)
+        if order_id in book.open:
+            book.count("stuck cancels")
+            book.log.error("a cancel that the venue took and has not carried out", order=order_id)
+            await self._resolver.resolve(order_id, at_once=True)
+
+    async def _cancel_once(self, order_id: str, venue_id: str) -> bool:
+        """Send a cancel; return whether the venue has spoken."""
+        await self._rest.admit("cancel")
+        try:
+            answer = await self._rest.once("DELETE", f"/v2/orders/{venue_id}")
+        except NoAnswer:
+            return False
+        if answer.status == 429 or answer.status >= 500:
+            return False
+        if answer.status >= 300:
+            self._book.log.info("cancel refused", order=order_id, reason=complaint(answer)[1])
+            await self._resolver.resolve(order_id, at_once=True)
+        return True
+
+    async def exhume(self, order_id: str) -> None:
+        """An order that was believed lost lives: it is canceled, and told loudly."""
+        book = self._book
+        if order_id in book.tombstones:
+            del book.tombstones[order_id]
+            book.count("orders that turned up late")
+            book.log.error("an order believed never to have arrived lives at the venue; it is canceled", order=order_id)
+            await self.cancel(order_id)

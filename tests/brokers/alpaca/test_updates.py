@@ -1,0 +1,630 @@
+"""The order stream: fills as the truth, statuses as hints, holes closed, groups followed, and nothing booked twice."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers.alpaca.executions import Execution, Executions
+from brokers.alpaca.records import STATUSES, Frame, UpdateRecord, canonical_symbol
+from engine.errors import BrokerError
+from engine.events import Command, Fill, Link
+from tests.brokers.alpaca.peers import settle, until
+from tests.brokers.alpaca.rig import FILLS, BrokerRig, activity, broker_rig, fill, record, update
+
+ORDERS = "/v2/orders"
+
+
+async def placed(rig: BrokerRig, client_id: str = "o1", **fields: Any) -> dict[str, Any]:
+    """Send an order that the venue takes; return it as the venue shows it."""
+    order = record(client_id, **fields)
+    rig.rest.on("POST", ORDERS, (200, order))
+    rig.submit(client_id)
+    await rig.told("accepted", client_id)
+    return order
+
+
+# --- fills -----------------------------------------------------------------------------------------------------------
+
+
+async def test_partial_fills_are_booked_by_execution_not_by_the_running_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O04: 30, 20 and 50 are a hundred; the commonest bug of all adapters books 180."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        for qty, cum in ((30, 30), (20, 50), (50, 100)):
+            await rig.trades.send(fill(order, qty, cum))
+        await until(lambda: len(rig.fills()) == 3)
+        assert [qty for _, qty, _ in rig.fills()] == ["30", "20", "50"]
+        [first, *_] = [event for event in rig.events if isinstance(event, Fill)]
+        assert (first.symbol, first.side, first.fee_usd) == ("SPY", "buy", Decimal(0))
+
+
+async def test_a_story_told_three_times_is_booked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O02, F15: the service repeats whole stories with identical execution ids."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        for _ in range(3):
+            await rig.trades.send(update("new", order))
+            await rig.trades.send(fill(order, 100, 100))
+        await until(lambda: rig.broker.counts.get("repeated executions") == 2)
+        assert len(rig.fills()) == 1
+
+
+async def test_two_partials_alike_in_all_but_id_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F18: equal price, size and time are no reason to drop one."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 10, 10, execution_id="a"))
+        await rig.trades.send(fill(order, 10, 20, execution_id="b"))
+        await until(lambda: len(rig.fills()) == 2)
+
+
+async def test_a_missing_fill_is_seen_by_the_next_and_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F14: of three partials the second never comes; the third shows the hole, the activities fill it."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 30, 30))
+        rig.rest.on(
+            "GET", FILLS, (200, [activity(order, 30, 30), activity(order, 20, 50, "99.5"), activity(order, 50, 100)])
+        )
+        await rig.trades.send(fill(order, 50, 100))
+        await until(lambda: len(rig.fills()) == 2)
+        await rig.passing(2)
+        await until(lambda: len(rig.fills()) == 3)
+        assert rig.fills()[-1] == ("x-venue-o1-50", "20", "99.5")
+        assert rig.broker.counts["fills found by REST"] == 1
+
+
+async def test_a_hole_is_closed_whatever_ids_the_activities_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """U6: whether an activity's uuid is the execution's, no source says; the interval that it fills decides."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 30, 30))
+        told = [activity(order, 30, 30, uuid="other-1"), activity(order, 70, 100, uuid="other-2")]
+        rig.rest.on("GET", FILLS, (200, told))
+        ended = order | {"status": "filled", "filled_qty": "100", "filled_avg_price": "100.5"}
+        await rig.trades.send(update("fill", ended, execution_id=None))  # a fill without its numbers
+        await rig.passing(2)
+        await until(lambda: len(rig.fills()) == 2)
+        assert rig.fills() == [("x-venue-o1-30", "30", "100.5"), ("other-2", "70", "100.5")]
+        await rig.trades.send(fill(order, 70, 100))  # the true frame, late and under its own id
+        await until(lambda: rig.broker.counts.get("repeated executions"))
+        assert len(rig.fills()) == 2
+
+
+async def test_where_even_activities_lack_it_one_execution_is_inferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """U6: activities may come late; the order's own average gives the price, and the true one is not booked again."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 40, 40, "100"))
+        canceled = order | {"status": "canceled", "filled_qty": "60", "filled_avg_price": "101"}
+        await rig.trades.send(update("canceled", canceled))
+        await rig.passing(20, "canceled")
+        await rig.told("canceled")
+        assert rig.fills() == [
+            ("x-venue-o1-40", "40", "100"),
+            ("venue-o1/60", "20", "103"),
+        ]  # 40 x 100 + 20 x 103 = 60 x 101
+        fills_at = [index for index, event in enumerate(rig.events) if isinstance(event, Fill)]
+        [end_at] = [i for i, event in enumerate(rig.events) if getattr(event, "status", "") == "canceled"]
+        assert end_at > max(fills_at)  # the end waits for what filled before it
+        await rig.trades.send(fill(order, 20, 60, "103"))
+        await until(lambda: rig.broker.counts.get("repeated executions"))
+        assert len(rig.fills()) == 2
+
+
+async def test_a_fill_after_the_cancel_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O05, F25, F28: a cancel is only a request; what fills, fills."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        rig.rest.on("DELETE", "/v2/orders/venue-o1", (204, None))
+        rig.broker.cancel("o1", 0)
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o1"))
+        await rig.trades.send(fill(order, 100, 100))
+        await until(rig.fills)
+
+
+async def test_a_bust_halts_because_books_need_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O22, F32: an execution taken back is nothing to guess about."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 100, 100))
+        await rig.trades.send(
+            update("trade_bust", order | {"filled_qty": "100"}, previous_execution_id="x-venue-o1-100")
+        )
+        await until(lambda: any(isinstance(event, Command) for event in rig.events))
+        [command] = [event for event in rig.events if isinstance(event, Command)]
+        assert command.action == "halt"
+        assert "trade_bust of execution x-venue-o1-100" in command.reason
+
+
+# --- statuses --------------------------------------------------------------------------------------------------------
+
+
+async def test_every_status_word_of_the_venue_has_a_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O21: each event once; those that only say that an order lives change nothing."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        quiet = ("pending_new", "done_for_day", "calculated", "stopped", "suspended")
+        for event in (*quiet, "accepted", "pending_cancel", "order_cancel_rejected", "canceled"):
+            shown = order | {"status": "canceled" if event == "canceled" else "new"}
+            await rig.trades.send(update(event, shown, execution_id=None))
+        await rig.told("canceled")
+        assert rig.states() == ["accepted", "accepted", "pending_cancel", "accepted", "canceled"]
+
+
+async def test_an_unknown_event_or_status_makes_the_order_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O18, F19: a word of tomorrow loses nothing."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order | {"status": "expired"}))
+        await rig.trades.send(update("teleported", order | {"status": "weird", "asset_class": "ipo"}))
+        await rig.told("expired")
+        assert rig.broker.counts["unknown events"] == 1
+
+
+async def test_missing_and_null_fields_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O19: execution_id, timestamps and half of the order may be null."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        bare = {"id": "venue-o1", "client_order_id": "o1", "submitted_at": None, "filled_qty": None, "qty": None}
+        await rig.trades.send({"event": "canceled", "execution_id": None, "timestamp": None, "order": bare})
+        await rig.told("canceled")
+
+
+async def test_malformed_frames_are_counted_and_a_burst_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F20: one is bad luck; twenty within ten seconds are no stream."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        for frame in (
+            b"",
+            b"\x80",
+            "[]",
+            '{"stream": "trade_updates"}',
+            '{"stream":"trade_updates","data":{"event":1}}',
+        ):
+            await rig.trades.raw(frame)
+        await until(lambda: rig.broker._line.malformed == 5)
+        await rig.trades.raw('{"stream": "other", "data": {}}')
+        for _ in range(15):
+            await rig.trades.raw(b"garbage")
+        await until(lambda: rig.links == [True, False])
+
+
+async def test_another_programs_order_is_told_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O24, F34: the engine decides what to make of it; nothing is sent for it."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        before = len(rig.rest.requests)
+        await rig.trades.send(fill(record("dashboard"), 100, 100))
+        await until(lambda: rig.fills("dashboard"))
+        assert rig.broker.counts["foreign updates"] == 1
+        assert len(rig.rest.requests) == before
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+LEGS = [
+    record("made-up-1", "held", id="leg-tp", type="limit", side="sell", order_class="bracket"),
+    record("made-up-2", "held", id="leg-sl", type="stop", side="sell", order_class="bracket"),
+]
+PRICES = {"take_profit_limit_price": Decimal(110), "stop_loss_stop_price": Decimal(90), "order_class": "bracket"}
+
+
+async def test_legs_are_known_by_their_place_in_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The venue makes up the legs' client ids; ours end in -tp and -sl."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        rig.rest.on("POST", ORDERS, (200, record("o1", order_class="bracket", legs=LEGS)))
+        rig.submit("o1", **PRICES)
+        await rig.told("accepted")
+        await rig.trades.send(update("new", LEGS[0] | {"status": "new"}))
+        await rig.told("accepted", "o1-tp")
+        rig.rest.on("DELETE", "/v2/orders/leg-sl", (204, None))
+        rig.broker.cancel("o1-sl", 0)
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/leg-sl"))
+
+
+async def test_a_leg_that_speaks_before_its_parents_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O07: only the parent's answer says whose leg it is."""
+    import asyncio
+
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        gate = asyncio.Event()
+
+        async def late(_request: Any) -> tuple[int, Any]:
+            await gate.wait()
+            return 200, record("o1", order_class="bracket", legs=LEGS)
+
+        rig.rest.on("POST", ORDERS, late)
+        rig.submit("o1", **PRICES)
+        await until(lambda: rig.rest.asked("POST", ORDERS))
+        await rig.trades.send(fill(LEGS[0], 100, 100))
+        await settle()
+        assert rig.fills("made-up-1") == []
+        gate.set()
+        await until(lambda: rig.fills("o1-tp"))
+        assert rig.broker.counts.get("foreign updates") is None
+
+
+async def test_the_end_of_a_leg_makes_the_whole_group_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O14: the take-profit fills, and no event says that the stop is gone."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = record("o1", "filled", order_class="bracket", legs=LEGS)
+        rig.rest.on("POST", ORDERS, (200, order))
+        rig.submit("o1", **PRICES)
+        await rig.told("accepted")
+        after = order | {
+            "legs": [LEGS[0] | {"status": "filled", "filled_qty": "100"}, LEGS[1] | {"status": "canceled"}]
+        }
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, after))
+        await rig.trades.send(fill(LEGS[0], 100, 100))
+        await until(lambda: rig.fills("o1-tp"))
+        await rig.passing(2, "canceled", "o1-sl")
+        await rig.told("canceled", "o1-sl")
+
+
+async def test_a_rejected_parent_takes_its_legs_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Legs that nobody will ever hold must not count as open."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        rig.rest.on("POST", ORDERS, (422, {"code": 42210000, "message": "no"}))
+        rig.submit("o1", **PRICES)
+        await rig.told("rejected")
+        assert rig.states("o1-tp") == rig.states("o1-sl") == ["canceled"]
+
+
+# --- replacing and canceling -----------------------------------------------------------------------------------------
+
+
+async def test_a_replacement_carries_our_own_new_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O13: without it the venue makes one up and the order is lost to us; only what changes is sent."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", (200, record("o2", replaces="venue-o1")))
+        rig.submit("o2", replaces="o1", type="limit", limit_price=Decimal("99.50"))
+        await rig.told("accepted", "o2")
+        [(_, body)] = rig.rest.asked("PATCH", "/v2/orders/venue-o1")
+        assert body == {"limit_price": "99.5", "client_order_id": "o2"}
+        await rig.trades.send(update("replaced", record("o1", "replaced", replaced_by="venue-o2")))
+        await rig.told("replaced")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (403, {"code": 40310000, "message": "order parameters are not changed"}, "order parameters are not changed"),
+        (422, {"code": 42210000, "message": "unable to replace order, order is not open"}, "order is not open"),
+    ],
+)
+async def test_a_refused_replacement_leaves_the_old_order_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: Any, told: str
+) -> None:
+    """The new one is rejected, the old one is read and lives on."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", (status, body))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order))
+        rig.submit("o2", replaces="o1")
+        await rig.told("rejected", "o2")
+        assert told in rig.reason("o2")
+        await until(lambda: rig.states() == ["accepted", "accepted"])
+
+
+async def test_a_replacement_that_was_refused_and_done_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C.5: "order isn't sent to exchange yet", although it was replaced anyway."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        rig.rest.on(
+            "PATCH", "/v2/orders/venue-o1", (422, {"code": 42210000, "message": "order isn't sent to exchange yet"})
+        )
+        rig.rest.on("GET", "/v2/orders:by_client_order_id", (200, record("o2", replaces="venue-o1")))
+        rig.submit("o2", replaces="o1")
+        await rig.told("accepted", "o2")
+
+
+async def test_an_order_that_has_filled_in_part_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O12: no source says whether the new quantity counts what has filled; it could fill twice."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 30, 30))
+        await until(rig.fills)
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order | {"status": "partially_filled", "filled_qty": "30"}))
+        rig.submit("o2", replaces="o1")
+        await rig.told("rejected", "o2")
+        assert "has filled in part; cancel it and send a new one" in rig.reason("o2")
+        assert not rig.rest.asked("PATCH", "/v2/orders/venue-o1")
+
+
+async def test_a_fill_while_being_replaced_cancels_the_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O12, F26: the race; together the two must not fill more than was wanted."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", (200, record("o2", replaces="venue-o1")))
+        rig.submit("o2", replaces="o1", type="limit", limit_price=Decimal(99))
+        await rig.told("accepted", "o2")
+        rig.rest.on("DELETE", "/v2/orders/venue-o2", (204, None))
+        await rig.trades.send(fill(order, 30, 30))
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o2"))
+        assert rig.fills() == [("x-venue-o1-30", "30", "100.5")]
+
+
+async def test_a_replacement_that_is_rejected_later_gives_the_old_order_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O11: 200 does not mean replaced."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", (200, record("o2", replaces="venue-o1")))
+        rig.submit("o2", replaces="o1", type="limit", limit_price=Decimal(99))
+        await rig.told("accepted", "o2")
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order))
+        await rig.trades.send(update("rejected", record("o2", "rejected", replaces="venue-o1")))
+        await rig.told("rejected", "o2")
+        await until(lambda: rig.states() == ["accepted", "accepted"])
+
+
+async def test_a_cancel_is_asked_until_the_venue_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F73: time-outs, rate limits and gateway errors do not keep an order alive."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        path = "/v2/orders/venue-o1"
+        rig.rest.on("DELETE", path, (429, {}), (504, ""), ConnectionError(), (204, None))
+        rig.broker.cancel("o1", 0)
+        for _ in range(20):
+            await rig.passing(0.5)
+        await until(lambda: len(rig.rest.asked("DELETE", path)) >= 4)
+
+
+async def test_a_cancel_that_is_refused_tells_how_the_order_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """422, already filled: the race is normal, and what the order shows is told."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        rig.rest.on("DELETE", "/v2/orders/venue-o1", (422, {"code": 42210000, "message": 'already in "expired" state'}))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, record("o1", "expired")))
+        rig.broker.cancel("o1", 0)
+        await rig.told("expired")
+
+
+async def test_a_cancel_of_an_order_on_its_way_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The venue's id is in the answer that is still coming."""
+    import asyncio
+
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        gate = asyncio.Event()
+
+        async def late(_request: Any) -> tuple[int, Any]:
+            await gate.wait()
+            return 200, record("o1")
+
+        rig.rest.on("POST", ORDERS, late)
+        rig.rest.on("DELETE", "/v2/orders/venue-o1", (204, None))
+        rig.submit()
+        rig.broker.cancel("o1", 0)
+        await settle()
+        gate.set()
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o1"))
+
+
+async def test_a_cancel_of_an_unknown_order_waits_for_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is canceled as soon as it is found."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        rig.rest.on("POST", ORDERS, (504, ""))
+        rig.rest.on("GET", "/v2/orders:by_client_order_id", (200, record("o1")))
+        rig.rest.on("DELETE", "/v2/orders/venue-o1", (204, None))
+        rig.submit()
+        await rig.told("unknown")
+        rig.broker.cancel("o1", 0)
+        await settle()
+        assert not rig.rest.asked("DELETE", "/v2/orders/venue-o1")
+        await rig.passing(2)
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o1"))
+
+
+async def test_a_cancel_that_is_not_carried_out_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O06, F29: 204 and then nothing for fifteen seconds."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        rig.rest.on("DELETE", "/v2/orders/venue-o1", (204, None))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, record("o1", "pending_cancel")))
+        rig.broker.cancel("o1", 0)
+        await rig.passing(16)
+        await rig.told("pending_cancel")
+        assert rig.broker.counts["stuck cancels"] == 1
+
+
+async def test_cancel_all_asks_until_nothing_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C31: through rate limits and gateway errors, until the venue itself shows no order."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        rig.rest.on("DELETE", ORDERS, (429, {}), (504, ""), (207, [{"id": "venue-o1", "status": 200}]))
+        rig.rest.on("GET", ORDERS, (200, [record("o1")]), (504, ""), (200, [record("o1")]), (200, []))
+        import asyncio
+
+        canceling = asyncio.create_task(rig.broker.cancel_all())
+        for _ in range(20):
+            await rig.passing(0.5)
+        await canceling
+        assert len(rig.rest.asked("DELETE", ORDERS)) == 4
+
+
+# --- the connection --------------------------------------------------------------------------------------------------
+
+
+async def test_a_reconnect_reads_what_happened_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O03, F23: the stream has no replay; fills come from activities, ends from the orders, and then the link is up."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        first, second = await placed(rig, "o1"), await placed(rig, "o2")
+        rig.rest.on("GET", FILLS, (200, [activity(first, 40, 40)]))
+        rig.rest.on("GET", ORDERS, (200, [first | {"status": "partially_filled", "filled_qty": "40"}]))
+        rig.rest.on("GET", "/v2/orders/venue-o2", (200, second | {"status": "canceled"}))
+        rig.trades.abort()
+        await until(lambda: rig.links == [True, False])
+        await rig.passing(2)
+        await until(lambda: rig.links == [True, False, True])
+        assert rig.fills("o1") == [("x-venue-o1-40", "40", "100.5")]
+        assert rig.states("o2")[-1] == "canceled"
+        after = [type(event).__name__ for event in rig.events]
+        assert after[-1] == "Link"
+
+
+async def test_many_pages_of_missed_fills_are_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R16: a page is a hundred; the token leads on, and a server that repeats itself does not hold us for ever."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig, qty="250")
+        pages = [activity(order, 1, number) for number in range(1, 251)]
+
+        def page(request: Any) -> tuple[int, Any]:
+            token = request.query.get("page_token")
+            start = next((i + 1 for i, one in enumerate(pages) if one["id"] == token), 0)
+            return 200, pages[start : start + 100]
+
+        rig.rest.on("GET", FILLS, page)
+        found = await rig.broker._catch_up.fills(0)
+        assert len(found) == len(rig.fills()) == 250
+        rig.rest.on("GET", FILLS, (200, pages[:100]))
+        assert len(await rig.broker._catch_up.fills(0)) == 100
+
+
+async def test_the_link_is_down_until_rest_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I.6: entries wait until the books are whole."""
+    async with broker_rig(monkeypatch) as rig:
+        rig.rest.on("GET", FILLS, (503, ""))
+        await until(lambda: rig.trades.listening)
+        await rig.passing(3)
+        assert rig.links == []
+        rig.rest.on("GET", FILLS, (200, []))
+        await rig.passing(20)
+        assert rig.links == [True]
+
+
+async def test_refused_keys_end_the_broker_with_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong keys, or those of the other side."""
+    async with broker_rig(monkeypatch) as rig:
+        rig.trades.status = "unauthorized"
+        error = await rig.ended()
+        assert isinstance(error, BrokerError)
+        assert "the keys were refused (unauthorized)" in str(error)
+
+
+async def test_a_listening_that_is_not_confirmed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F22: authorized, and the subscription silently missing."""
+    async with broker_rig(monkeypatch) as rig:
+        rig.trades.streams = []
+        await until(lambda: rig.broker.session.lost)
+        rig.trades.streams = ["trade_updates"]
+        await rig.passing(3)
+        await rig.connected()
+
+
+def test_link_is_an_event_of_its_own() -> None:
+    """The controls hear of the order stream by it."""
+    assert Link("orders", True, 0, 0).up
+
+
+# --- the ledger of executions ----------------------------------------------------------------------------------------
+
+
+def execution(cum: int, qty: int = 10, execution_id: str = "", price: int = 100) -> Execution:
+    return Execution("o", execution_id or f"e{cum}", Decimal(qty), Decimal(price), Decimal(cum))
+
+
+@given(
+    st.permutations([10, 20, 30, 40, 50]), st.lists(st.sampled_from([10, 20, 30, 40, 50]), max_size=20), st.booleans()
+)
+def test_every_execution_is_booked_once_in_any_order_by_any_source(
+    order: list[int], repeated: list[int], other_ids: bool
+) -> None:
+    """Stream and activities, in whatever order and however often: the sum is what filled."""
+    ledger = Executions()
+    booked = Decimal(0)
+    for index, cum in enumerate([*order, *repeated]):
+        name = f"activity-{cum}" if other_ids and index % 2 else f"e{cum}"
+        booked += sum(qty for _, qty, is_new in ledger.book([execution(cum, execution_id=name)]) if is_new)
+    assert booked == ledger.filled_qty("o") == 50
+
+
+def test_what_a_journal_knows_is_not_booked_again_under_another_id() -> None:
+    """After a restart only ids, quantities and prices are known; the activities bring the places."""
+    ledger = Executions()
+    for name, qty, price in (("a", 30, 100), ("c", 50, 102)):
+        ledger.know("o", name, Decimal(qty), Decimal(price))
+    told = [
+        Execution("o", "u1", Decimal(30), Decimal(100), Decimal(30)),
+        Execution("o", "u2", Decimal(20), Decimal(101), Decimal(50)),
+        Execution("o", "u3", Decimal(50), Decimal(102), Decimal(100)),
+    ]
+    booked = ledger.book(told)
+    assert [(one.execution_id, is_new) for one, _, is_new in booked] == [("a", False), ("u2", True), ("c", False)]
+    assert ledger.filled_qty("o") == 100
+    assert ledger.value("o") == 30 * 100 + 20 * 101 + 50 * 102
+
+
+def test_where_the_journal_has_the_same_ids_they_decide() -> None:
+    """Two equal fills, one of them missed: the id says which."""
+    ledger = Executions()
+    ledger.know("o", "e20", Decimal(10), Decimal(100))
+    booked = ledger.book([execution(10), execution(20)])
+    assert [(one.execution_id, is_new) for one, _, is_new in booked] == [("e10", True), ("e20", False)]
+
+
+def test_an_execution_that_overlaps_is_booked_for_the_rest() -> None:
+    """An inferred execution covered part of it."""
+    ledger = Executions()
+    ledger.book([execution(30, 30, "inferred")])
+    [(_, qty, is_new)] = ledger.book([execution(50, 40)])
+    assert (qty, is_new, ledger.filled_qty("o")) == (20, True, 50)
+
+
+# --- words and recorded payloads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("symbol", "asset_class", "canonical"),
+    [("BTCUSD", "crypto", "BTC/USD"), ("BTC/USD", "crypto", "BTC/USD"), ("ETHBTC", "crypto", "ETH/BTC"),
+     ("BTCUSDT", "crypto", "BTC/USDT"), ("BUSD", "us_equity", "BUSD"), ("XYZ", "crypto", "XYZ")],
+)  # fmt: skip
+def test_a_coin_has_one_name_everywhere(symbol: str, asset_class: str, canonical: str) -> None:
+    """O25: positions lack the slash that orders have."""
+    assert canonical_symbol(symbol, asset_class) == canonical
+
+
+def test_every_composed_update_reads_and_has_a_meaning(shared_data: Path) -> None:
+    """The catalogue's twenty updates: each decodes, and its order's status is known."""
+    lines = (shared_data / "alpaca" / "trade_updates_composed.jsonl").read_text().splitlines()
+    for line in lines:
+        frame = json.dumps(json.loads(line)["frame"])
+        envelope = msgspec.json.decode(frame, type=Frame)
+        update_record = msgspec.json.decode(envelope.data, type=UpdateRecord)
+        assert update_record.order.status in STATUSES
