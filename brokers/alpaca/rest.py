@@ -148,6 +148,8 @@ class Rest:
         self._session = ClientSession(
             headers=headers, timeout=ClientTimeout(total=self._timeout_s), cookie_jar=DummyCookieJar()
         )
+        # aiohttp itself repeats what is idempotent when a kept connection breaks; here nobody repeats behind our back.
+        self._session._retry_connection = False
         return self._session
 
     def _pause_s(self, status: int, headers: Mapping[str, str]) -> float:

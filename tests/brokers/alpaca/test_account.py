@@ -162,7 +162,7 @@ async def test_reads_are_asked_again_and_refusals_are_not(monkeypatch: pytest.Mo
         reading = asyncio.create_task(rig.broker.open())
         for _ in range(30):
             await rig.passing(0.5)
-        with pytest.raises(BrokerError, match="the answer does not read|429"):
+        with pytest.raises(BrokerError, match="429"):
             await reading
         assert len(rig.rest.asked("GET", "/v2/account")) == 4
 
