@@ -70,7 +70,7 @@ class Control:
         venue = self._venue
         try:
             for fields in body.get("events", []):
-                venue.take(made_event(fields, venue.clock.now_ns()))
+                venue.take(made_event(fields, venue.clock.now_ns() + 1))
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
         venue.streams.flush()

@@ -68,7 +68,7 @@ def load(path: Path | None, tapes: Sequence[Path], overrides: Iterable[str]) -> 
     for fault in file.faults:
         fault.parts()
     table = dict(file.feed)
-    feed_class = _feed_class(str(table.pop("use", "")))
+    feed_class = _feed_class(str(table.pop("use", "synthetic")))
     if "paths" in table and path is not None:
         table["paths"] = [str(path.absolute().parent / one) for one in table["paths"]]
     return Chosen(file, feed_class(_validated(feed_class.Settings, table, name, "feed.")))

@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections import deque
 
+import msgspec
 from aiohttp import web
 
 from brokers.alpaca_server.archive import Archive
@@ -28,7 +29,7 @@ from brokers.alpaca_server.faults import Faults, edited
 from brokers.alpaca_server.messages import CHANNELS, Message, stream_messages
 from brokers.alpaca_server.settings import ServerSettings
 from brokers.alpaca_server.sockets import GOING_AWAY, Socket
-from brokers.alpaca_server.wire import BINARY, TEXT, array, rfc3339, timestamp
+from brokers.alpaca_server.wire import BINARY, TEXT, array, encode_json, encode_msgpack, rfc3339, timestamp
 from engine.events import DAY_NS, MINUTE_NS, Bar, MarketEvent, News
 
 DELAYED_NS = 15 * MINUTE_NS
@@ -119,7 +120,8 @@ class Streams:
             elif armed is not None and armed.kind == "ws_huge":
                 parts = (parts * (armed.params["messages"] // len(parts) + 1))[: armed.params["messages"]]
             elif armed is not None:
-                opcode = TEXT if session.packed else BINARY
+                session.socket.send(_other_codec(parts, packed=session.packed), TEXT if session.packed else BINARY)
+                return
         session.socket.send(array(parts, packed=session.packed), opcode)
         if self.instants is not None:
             self.instants.append((self._clock.wall.monotonic_ns(), session.socket.endpoint, len(parts)))
@@ -290,3 +292,10 @@ class Streams:
         session.say({"T": "subscription"} | {name: sorted(after[name]) for name in ACKNOWLEDGED[session.kind]})
         if any(after.values()):
             self.subscribed.set()
+
+
+def _other_codec(parts: list[bytes], *, packed: bool) -> bytes:
+    """Return messages in the codec that the client did not ask for."""
+    if packed:
+        return array([encode_json(msgspec.msgpack.decode(part)) for part in parts], packed=False)
+    return array([encode_msgpack(msgspec.json.decode(part)) for part in parts], packed=True)

@@ -162,7 +162,7 @@ class Venue:
     def _misbehave(self, armed: Armed, now_ns: int) -> None:
         params, kind = armed.params, armed.kind
         if kind == "event":
-            self.take(made_event(params["event"], now_ns))
+            self.take(made_event(params["event"], now_ns + 1))
             self.streams.flush()
         elif kind == "foreign_order":
             try:

@@ -8,9 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.events import Trade
 from tests.brokers.alpaca_server.local import Local, Peer, bar, connected, day, quote, running
-from tests.brokers.paper_venue import at
 
 BUY = {"symbol": "AAPL", "qty": "10", "side": "buy", "type": "market", "time_in_force": "day"}
 SELL = BUY | {"side": "sell"}
@@ -203,8 +201,7 @@ async def test_what_a_replaced_order_had_filled_may_be_carried_over(carried: boo
         await local.happen(quote("9:32", size=40.0))
         _, new = await local.request("PATCH", f"/v2/orders/{order['id']}", json={"qty": "90"})
         assert new["filled_qty"] == ("40" if carried else "0")
-        ts_ns = at("9:33")
-        await local.happen(Trade("AAPL", ts_ns, ts_ns, 99.0, 10_000.0))
+        await local.happen(quote("9:33"))
         _, new = await local.request("GET", f"/v2/orders/{new['id']}")
         assert (new["status"], new["filled_qty"]) == ("filled", "90" if carried else "50")
         _, position = await local.request("GET", "/v2/positions/AAPL")
