@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run tapes test test-long lint bench docs clean
+.PHONY: help run tapes test test-long lint compile bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,11 @@ lint: $(INSTALLED)  ## style, format, types and import laws
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## the measured table
-	$(BIN)/onetape bench
+compile: $(INSTALLED)  ## the hot path as C, beside the sources in build/compiled (needs a C compiler)
+	ONETAPE_COMPILE=1 $(BIN)/python setup.py --quiet build --build-lib build/compiled
+
+bench: compile  ## the measured table, of the compiled engine (BENCH="replay --long", ...)
+	PYTHONPATH=$(CURDIR)/build/compiled $(BIN)/python -P $(BIN)/onetape bench $(BENCH)
 
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/onetape config-reference > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md

@@ -109,7 +109,7 @@ def bare_interpreter_kb() -> int:
 def _in_child(*arguments: str | int) -> dict[str, Any]:
     import subprocess
 
-    command = [sys.executable, "-m", "bench.measure", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "bench.measure", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -119,7 +119,7 @@ profile = "small_account"
 
 def measured(*arguments: str | int) -> dict[str, Any]:
     """Return what `bench.measure` prints for these arguments."""
-    command = [sys.executable, "-m", "bench.measure", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "bench.measure", *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -127,7 +127,11 @@ def measured(*arguments: str | int) -> dict[str, Any]:
 
 def machine() -> str:
     """Name the machine in a line."""
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    from engine import core
+
+    built = "interpreted" if str(core.__file__).endswith(".py") else "compiled"
+    python = f"Python {platform.python_version()}, engine {built}"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {python}"
 
 
 def _peer(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from brokers.admission import Admission, Verdict, order_refusal
 from brokers.conditions import Conditions
@@ -50,9 +50,9 @@ class PaperBroker:
         ConfigError: the settings name a model that is not built in, or give it a wrong parameter.
     """
 
-    Settings = PaperSettings
-    pluggable = PLUGGABLE
-    simulated = True
+    Settings: ClassVar[type[PaperSettings]] = PaperSettings
+    pluggable: ClassVar[Any] = PLUGGABLE
+    simulated: ClassVar[bool] = True
 
     def __init__(
         self, settings: PaperSettings, *, sessions: Sessions, account: Account, seed: int,
@@ -204,7 +204,7 @@ class PaperBroker:
         if order.time_in_force in AUCTIONS:
             self._meet_in_auction(order, offer, out)
             return
-        event = offer.event
+        event, rested = offer.event, order.resting
         price: float | None = None
         where: Where = "close"
         if type(event) is Bar:
@@ -219,11 +219,10 @@ class PaperBroker:
         elif type(event) is Trade:
             price = self._fills.on_trade(order, event, quoted=offer.quoted)
         if price is not None:
-            self._fill(order, price, where, offer, out)
-        if offer.firm:
-            order.fresh = False
-            if not order.done and order.time_in_force in IMMEDIATE:
-                self._table.end(order, "canceled", stamp(order, where, offer), "not filled at once", out)
+            makes = order.intent.type == "limit" and (rested or where == "inside")
+            self._fill(order, price, where, offer, out, maker=makes)
+        if offer.firm and not order.done and order.time_in_force in IMMEDIATE:
+            self._table.end(order, "canceled", stamp(order, where, offer), "not filled at once", out)
 
     def _meet_in_auction(self, order: WorkingOrder, offer: Offer, out: list[Answer]) -> None:
         event, opening = offer.event, order.time_in_force == "opg"
@@ -255,12 +254,14 @@ class PaperBroker:
         if not order.done:
             self._table.end(order, "expired", order.expire_ns, reason, out)
 
-    def _fill(self, order: WorkingOrder, price: float, where: Where, offer: Offer, out: list[Answer]) -> None:
+    def _fill(
+        self, order: WorkingOrder, price: float, where: Where, offer: Offer, out: list[Answer], *, maker: bool = False
+    ) -> None:
         """Execute what the event's volume allows of an order, at the price that the rules have found."""
         low, high = self._conditions.band(order.symbol)
         if not low <= price <= high:
             return
-        if order.slips and self._slippage is not None:
+        if self._slippage is not None and not maker:
             price = min(max(slipped(order, price, offer, self._slippage, crypto=self._crypto), low), high)
         exact = Decimal(repr(price))
         ts_ns = stamp(order, where, offer)
@@ -277,7 +278,6 @@ class PaperBroker:
             if not size:
                 return
         intent = order.intent
-        maker = intent.type == "limit" and (where == "inside" or not order.fresh)  # it rested
         fee = self._fees.fee_usd(order.symbol, intent.side, size, exact, ts_ns, maker=maker)
         order.executions += 1
         execution_id = f"{order.id}/{order.executions}"

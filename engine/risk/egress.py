@@ -22,7 +22,8 @@ class Egress(Control):
         approved_count, sent_count: orders since the start of the run.
     """
 
-    code, name = "C37", "egress"
+    code = "C37"
+    name = "egress"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._max_age_ns = round(limits.max_approval_age_s * SECOND_NS)

@@ -19,7 +19,8 @@ from engine.risk.proposal import Proposal
 class OpenOrders(Control):
     """Limit how many orders are open: in the account, of a strategy, and on one side of a symbol."""
 
-    code, name = "C10", "max_open_orders"
+    code = "C10"
+    name = "max_open_orders"
 
     def __init__(self, limits: RiskLimits, orders: OrderBook) -> None:
         self._orders = orders
@@ -45,7 +46,8 @@ class OpenOrders(Control):
 class PositionLimit(Control):
     """Limit the worst-case position of the account in one symbol."""
 
-    code, name = "C11", "max_position"
+    code = "C11"
+    name = "max_position"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._fraction = limits.max_position_percent * PERCENT
@@ -65,7 +67,8 @@ class PositionLimit(Control):
 class Exposure(Control):
     """Limit the sum of the worst-case positions, and by how much the longs outweigh the shorts or the reverse."""
 
-    code, name = "C12", "max_exposure"
+    code = "C12"
+    name = "max_exposure"
 
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
@@ -92,7 +95,8 @@ class BuyingPower(Control):
     A cash account spends its cash. On margin the worst-case positions together may be `multiplier` times the equity.
     """
 
-    code, name = "C13", "buying_power"
+    code = "C13"
+    name = "buying_power"
 
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
@@ -123,7 +127,9 @@ class SelfTrade(Control):
     of one group (an entry and its protective legs) do not count against each other.
     """
 
-    code, name, binds_reductions = "C21", "self_trade", True
+    code = "C21"
+    name = "self_trade"
+    binds_reductions = True
 
     def check(self, p: Proposal) -> str | None:
         opposite = p.market.open_sells if p.sign > 0 else p.market.open_buys
@@ -142,7 +148,8 @@ class SelfTrade(Control):
 class ReduceOnly(Control):
     """Refuse an exit larger than what is left to close, open exits counted."""
 
-    code, name = "C26", "reduce_only"
+    code = "C26"
+    name = "reduce_only"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._reversals = limits.allow_reversals

@@ -19,7 +19,8 @@ class UnknownOutcome(Control):
         due_ns: when the oldest of them has been unknown for too long.
     """
 
-    code, name = "C20", "unknown_outcome"
+    code = "C20"
+    name = "unknown_outcome"
 
     def __init__(self, limits: RiskLimits, latch: Latch) -> None:
         self._latch = latch
@@ -65,7 +66,9 @@ class UnknownOutcome(Control):
 class PositionMismatch(Control):
     """Freeze the symbols on which the broker and our books disagree; never trade to repair it."""
 
-    code, name, binds_reductions = "C29", "position_mismatch", True
+    code = "C29"
+    name = "position_mismatch"
+    binds_reductions = True
 
     def __init__(self, latch: Latch) -> None:
         self._latch = latch
@@ -91,7 +94,8 @@ class OrderLink(Control):
         due_ns: when open entries are to be canceled.
     """
 
-    code, name = "C30", "order_link"
+    code = "C30"
+    name = "order_link"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._grace_s = limits.link_down_no_entries_s

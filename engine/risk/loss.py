@@ -23,7 +23,8 @@ HAIR = 1e-9
 class DailyLoss(Control):
     """Stop entries, and later halt, when the session has lost too much of the equity it began with."""
 
-    code, name = "C14", "daily_loss"
+    code = "C14"
+    name = "daily_loss"
 
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
@@ -59,7 +60,8 @@ class DailyLoss(Control):
 class Drawdown(Control):
     """Halt when the equity has fallen too far from its peak."""
 
-    code, name = "C15", "max_drawdown"
+    code = "C15"
+    name = "max_drawdown"
 
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
@@ -86,7 +88,8 @@ class Drawdown(Control):
 class StrategyLoss(Control):
     """Halt a strategy that has lost too much in the session, alone."""
 
-    code, name = "C16", "strategy_loss"
+    code = "C16"
+    name = "strategy_loss"
 
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio

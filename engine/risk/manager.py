@@ -227,6 +227,11 @@ class RiskManager:
     def state(self) -> TradingState:
         return self._latch.state
 
+    @property
+    def cause(self) -> str:
+        """The control, or `operator`, behind a state that is not active; empty while it is."""
+        return self._latch.cause
+
     def activate(self, now_ns: int) -> TradingStateChanged:
         """Begin to trade: warm-up or recovery is over. A halt that came before stays."""
         if not self._session_begun:

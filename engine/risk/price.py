@@ -20,7 +20,9 @@ class PriceCollar(Control):
     from its stop. Reductions have no passive limit, since a take-profit or a protective stop may lie far away.
     """
 
-    code, name, binds_reductions = "C04", "price_collar", True
+    code = "C04"
+    name = "price_collar"
+    binds_reductions = True
 
     def __init__(self, limits: RiskLimits) -> None:
         self.aggressive_percent = limits.collar_aggressive_percent
@@ -50,7 +52,8 @@ class PriceCollar(Control):
 class MarketOrderGuard(Control):
     """Refuse a market order into a wide spread. `Pricing` turns the others into limits at the collar."""
 
-    code, name = "C05", "market_order_guard"
+    code = "C05"
+    name = "market_order_guard"
 
     def __init__(self, limits: RiskLimits) -> None:
         self.max_spread_percent = limits.max_spread_percent
@@ -69,7 +72,8 @@ class MarketOrderGuard(Control):
 class DataFreshness(Control):
     """Refuse an entry on old data, or on none at all."""
 
-    code, name = "C06", "data_freshness"
+    code = "C06"
+    name = "data_freshness"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._max_age_ns = round(limits.max_data_age_s * SECOND_NS)

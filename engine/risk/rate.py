@@ -25,7 +25,9 @@ NEVER_RESTS = frozenset({"ioc", "fok", "opg", "cls"})
 class DuplicateOrder(Control):
     """Refuse an id that was used before, and the same entry again within the window."""
 
-    code, name, binds_reductions = "C07", "duplicate_order", True
+    code = "C07"
+    name = "duplicate_order"
+    binds_reductions = True
 
     def __init__(self, limits: RiskLimits, orders: OrderBook) -> None:
         self._orders = orders
@@ -58,7 +60,9 @@ class DuplicateOrder(Control):
 class MessageRate(Control):
     """Limit new and replaced orders per time. Reductions count, and may go up to twice the limits."""
 
-    code, name, binds_reductions = "C08", "message_rate", True
+    code = "C08"
+    name = "message_rate"
+    binds_reductions = True
 
     def __init__(self, limits: RiskLimits) -> None:
         entries = (
@@ -92,7 +96,8 @@ class MessageRate(Control):
 class RepeatedExecution(Control):
     """Halt a strategy whose entries in one symbol execute again and again."""
 
-    code, name = "C09", "repeated_execution"
+    code = "C09"
+    name = "repeated_execution"
 
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
@@ -119,7 +124,8 @@ class RepeatedExecution(Control):
 class DailyOrders(Control):
     """Limit the orders of a session: of the account, and of each strategy."""
 
-    code, name = "C17", "max_orders_per_day"
+    code = "C17"
+    name = "max_orders_per_day"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._account, self._strategy = limits.max_orders_per_day_count, limits.max_strategy_orders_per_day_count
@@ -146,7 +152,8 @@ class DailyOrders(Control):
 class Turnover(Control):
     """Limit what is traded in a session, the order at hand included."""
 
-    code, name = "C18", "max_turnover"
+    code = "C18"
+    name = "max_turnover"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._fraction = limits.max_turnover_fraction
@@ -169,7 +176,8 @@ class Turnover(Control):
 class RejectBreaker(Control):
     """Halt trading when the venue rejects several orders in a row, or a large share of them."""
 
-    code, name = "C19", "reject_breaker"
+    code = "C19"
+    name = "reject_breaker"
 
     def __init__(self, limits: RiskLimits, latch: Latch) -> None:
         self._latch = latch
@@ -217,7 +225,8 @@ class OrderAge(Control):
         due_ns: when the oldest entry that may still rest is too old; `NEVER_NS` when none rests.
     """
 
-    code, name = "C28", "order_age"
+    code = "C28"
+    name = "order_age"
 
     def __init__(self, limits: RiskLimits, orders: OrderBook, sessions: Sessions) -> None:
         self._orders, self._sessions = orders, sessions

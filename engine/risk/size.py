@@ -15,7 +15,8 @@ from engine.risk.proposal import Proposal
 class OrderNotional(Control):
     """Limit what one order is worth."""
 
-    code, name = "C02", "max_order_notional"
+    code = "C02"
+    name = "max_order_notional"
 
     def __init__(self, limits: RiskLimits) -> None:
         self._usd, self._fraction = limits.max_order_notional_usd, limits.max_order_notional_percent * PERCENT
@@ -37,7 +38,8 @@ class OrderQuantity(Control):
         adv_by_symbol: average daily volume where known; a symbol without has a limit of its own.
     """
 
-    code, name = "C03", "max_order_qty"
+    code = "C03"
+    name = "max_order_qty"
 
     def __init__(self, limits: RiskLimits, adv_by_symbol: Mapping[str, float]) -> None:
         self.adv_by_symbol = adv_by_symbol
@@ -60,7 +62,8 @@ class OrderQuantity(Control):
 class ControlledRollout(Control):
     """Let a strategy trade only a share of the size limits during its first sessions with orders."""
 
-    code, name = "C35", "controlled_rollout"
+    code = "C35"
+    name = "controlled_rollout"
 
     def __init__(self, limits: RiskLimits, notional: OrderNotional, quantity: OrderQuantity) -> None:
         self._sessions = limits.rollout_sessions_count

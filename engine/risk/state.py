@@ -45,7 +45,9 @@ class Latch:
 class TradingGate(Control):
     """Let entries pass only while trading is active and their strategy is not halted; reductions once it has begun."""
 
-    code, name, binds_reductions = "C01", "trading_state", True
+    code = "C01"
+    name = "trading_state"
+    binds_reductions = True
 
     def __init__(self, latch: Latch) -> None:
         self._latch = latch
@@ -66,7 +68,8 @@ class TradingGate(Control):
 class SymbolPermission(Control):
     """Let a strategy enter only the symbols on its list; a strategy without a list may enter nothing."""
 
-    code, name = "C22", "symbol_permission"
+    code = "C22"
+    name = "symbol_permission"
 
     def __init__(self, symbols_by_strategy: Mapping[str, Set[str]]) -> None:
         self._symbols = symbols_by_strategy
@@ -84,7 +87,8 @@ class MarketState(Control):
         shortable: the symbols that may be borrowed; None leaves it to the venue.
     """
 
-    code, name = "C23", "market_state"
+    code = "C23"
+    name = "market_state"
 
     def __init__(self, limits: RiskLimits, shortable: Set[str] | None) -> None:
         self.shortable = shortable
@@ -118,7 +122,8 @@ class MarketState(Control):
 class SessionGate(Control):
     """Refuse entries outside trading hours, and shortly before the close. Crypto trades around the clock."""
 
-    code, name = "C24", "session"
+    code = "C24"
+    name = "session"
 
     def __init__(self, limits: RiskLimits, *, always_open: bool) -> None:
         self._always_open = always_open

@@ -51,7 +51,9 @@ class OrderValidity(Control):
         fractionable: the equity symbols that trade in fractions; None leaves it to the venue.
     """
 
-    code, name, binds_reductions = "C25", "order_validity", True
+    code = "C25"
+    name = "order_validity"
+    binds_reductions = True
 
     def __init__(self, fractionable: Set[str] | None) -> None:
         self.fractionable = fractionable
