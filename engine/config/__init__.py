@@ -5,16 +5,33 @@ in one `ConfigError`. A relative path starts at the folder of the file it is wri
 together with its tapes; one given on the command line starts at the current folder.
 """
 
-from engine.config.file import from_dict, load
-from engine.config.tables import BrokerConfig, FeedConfig, JournalConfig, LogConfig, RunConfig, StrategyConfig
+from engine.config.file import from_dict, load, outline, run_folder
+from engine.config.tables import (
+    AlertsConfig,
+    BrokerConfig,
+    FeedConfig,
+    JournalConfig,
+    LogConfig,
+    MetricsConfig,
+    RunConfig,
+    RunOutline,
+    StrategyConfig,
+    WatchdogConfig,
+)
 
 __all__ = [
+    "AlertsConfig",
     "BrokerConfig",
     "FeedConfig",
     "JournalConfig",
     "LogConfig",
+    "MetricsConfig",
     "RunConfig",
+    "RunOutline",
     "StrategyConfig",
+    "WatchdogConfig",
     "from_dict",
     "load",
+    "outline",
+    "run_folder",
 ]

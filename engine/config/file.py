@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from engine import plugins
 from engine.config.lines import KeyPath, key_lines
 from engine.config.problems import Problems
-from engine.config.tables import BrokerConfig, FeedConfig, RunConfig, Table
+from engine.config.tables import BrokerConfig, FeedConfig, RunConfig, RunOutline, Table, default_out_dir
 from engine.errors import ConfigError, PluginError
 from engine.logs import is_secret
 from engine.strategy import configure, parameters
@@ -30,15 +30,7 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
         ConfigError: naming every problem with its line.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode()
-        tree = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(_syntax_error(path, str(error))) from None
+    text, tree = _read(path)
     problems = Problems(str(path), key_lines(text))
     for override in overrides:
         _override(tree, override, problems)
@@ -52,6 +44,69 @@ def from_dict(tree: Mapping[str, Any]) -> RunConfig:
         ConfigError: naming every problem with its key.
     """
     return _build(dict(tree), Path.cwd(), Problems("configuration", {}))
+
+
+def run_folder(path: Path) -> Path:
+    """Return where the run of a configuration writes; a folder is returned as it is.
+
+    It must be found when everything else is broken, so of the file only two keys are read and nothing is checked.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if path.is_dir():
+        return path
+    _, tree = _read(path)
+    named = tree.get("out_dir") or default_out_dir(str(tree.get("name", "")))
+    return _absolute(Path(str(named)), ("out_dir",), path.absolute().parent, {})
+
+
+def outline(path: Path) -> RunOutline:
+    """Read what it takes to reach a run from beside it, from its TOML file or from the folder it is written to.
+
+    Its feed and strategies are not loaded, so this is quick, small, and works when they do not.
+
+    Raises:
+        ConfigError: naming every problem with its line.
+        JournalError: the folder holds no run.
+    """
+    if path.is_dir():
+        text, tree, folder = "", _noted(path), path
+    else:
+        (text, tree), folder = _read(path), path.absolute().parent
+    problems = Problems(str(path), key_lines(text))
+    settings = _plugin_settings(plugins.BROKER, BrokerConfig, tree, "broker", folder, problems)
+    found = problems.validated(RunOutline, tree, ())
+    problems.raise_any()
+    assert found is not None  # raise_any has spoken otherwise
+    found = found.model_copy(update={"broker": found.broker.model_copy(update={"settings": settings})})
+    anchored: RunOutline = _anchored(found, (), folder, problems.overridden)
+    # A folder may have been moved since its run noted where it lay.
+    return anchored.model_copy(update={"out_dir": path.absolute()}) if path.is_dir() else anchored
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    from engine.daemon import RUN_JOURNAL
+    from engine.journal import Journal
+
+    ledger = Journal(folder / RUN_JOURNAL, follow=True, frozen=True)
+    try:
+        tree: dict[str, Any] = json.loads(ledger.noted("config"))
+    finally:
+        ledger.abandon()
+    return tree
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_bytes().decode()
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_syntax_error(path, str(error))) from None
 
 
 def _build(tree: dict[str, Any], folder: Path, problems: Problems) -> RunConfig:

@@ -16,7 +16,17 @@ from pydantic_core import PydanticUndefined
 
 from engine import plugins
 from engine.config.problems import nested
-from engine.config.tables import BrokerConfig, FeedConfig, JournalConfig, LogConfig, RunConfig, StrategyConfig
+from engine.config.tables import (
+    AlertsConfig,
+    BrokerConfig,
+    FeedConfig,
+    JournalConfig,
+    LogConfig,
+    MetricsConfig,
+    RunConfig,
+    StrategyConfig,
+    WatchdogConfig,
+)
 from engine.risk.limits import RiskLimits
 
 HEAD = """\
@@ -52,8 +62,11 @@ def _sections() -> Iterator[str]:
     yield _table("`[[strategies]]`", _first_line(StrategyConfig), StrategyConfig)
     yield from _strategies()
     yield _table("`[risk]`", "Every limit is required, unless a `profile` gives it.", RiskLimits)
-    yield _table("`[journal]`", _first_line(JournalConfig), JournalConfig)
-    yield _table("`[log]`", _first_line(LogConfig), LogConfig)
+    for name, model in (
+        ("journal", JournalConfig), ("log", LogConfig), ("metrics", MetricsConfig), ("alerts", AlertsConfig),
+        ("watchdog", WatchdogConfig),
+    ):  # fmt: skip
+        yield _table(f"`[{name}]`", _first_line(model), model)
 
 
 def _plugins(kind: plugins.Kind, part: str) -> Iterator[str]:

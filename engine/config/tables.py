@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from engine.bars import interval_ns
 from engine.errors import ConfigError
@@ -103,8 +103,63 @@ class LogConfig(Table):
     file: bool = Field(True, description="Also write `log.jsonl`, one JSON record a line, into `out_dir`.")
 
 
-class RunConfig(Table):
-    """One complete run."""
+class MetricsConfig(Table):
+    """What a monitoring system may read of the daemon."""
+
+    port: int | None = Field(
+        None, ge=1, le=65535, examples=[9464],
+        description="Port on 127.0.0.1 for `/metrics` (Prometheus) and `/health`; unset, neither is served.",
+    )  # fmt: skip
+
+
+class AlertsConfig(Table):
+    """Who is told at once when something needs a person. Every alert is in the log in any case."""
+
+    webhook_env: str | None = Field(
+        None, examples=["ONETAPE_WEBHOOK"],
+        description="Variable that holds the address to which alerts are posted as JSON; unset, none are.",
+    )  # fmt: skip
+    repeat_after_s: float = Field(
+        300.0, ge=0, allow_inf_nan=False,
+        description="For how long the same alert is not told again, in seconds; the next one says how often it was.",
+    )  # fmt: skip
+
+    @field_validator("webhook_env")
+    @classmethod
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isascii() and value.isidentifier()):  # an address would be a secret: unsaid
+            raise ValueError("should be the name of an environment variable, not the address itself")
+        return value
+
+
+class WatchdogConfig(Table):
+    """The dead man's switch: a second process that cancels entries when the daemon gives no sign of life."""
+
+    start: bool = Field(False, description="Start it with the daemon; otherwise run `onetape watchdog` beside it.")
+    alert_after_s: float = Field(
+        15.0,
+        ge=3,
+        allow_inf_nan=False,
+        description="Silence after which it alerts, in seconds. The heart beats once each.",
+    )
+    cancel_after_s: float = Field(
+        30.0, ge=5, allow_inf_nan=False,
+        description="Silence after which it cancels entries and has the daemon halt, in seconds.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _alerts_first(self) -> WatchdogConfig:
+        if self.cancel_after_s < self.alert_after_s:
+            raise ValueError(
+                f"cancel_after_s ({self.cancel_after_s:g}) is before alert_after_s ({self.alert_after_s:g})"
+            )
+        return self
+
+
+class RunOutline(BaseModel):
+    """What it takes to reach a run from beside it, or to help when it does not answer; its other keys are not read."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     mode: Literal["replay", "paper", "live"] = Field(
         description="`replay`: a backtest. `paper`: the daemon without money. `live`: real money, with `--live` too.",
@@ -114,13 +169,28 @@ class RunConfig(Table):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,47}$", examples=["demo"],
         description="Names the run, in its orders' ids too: letters, digits, `_` and `-`, 48 at most.",
     )  # fmt: skip
+    out_dir: Path = Field(
+        default_factory=lambda data: default_out_dir(data.get("name", "")),
+        description="Folder of the journal, report and log; by default `runs/` and the run's name.",
+    )
+    broker: BrokerConfig
+    alerts: AlertsConfig = AlertsConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+
+
+def default_out_dir(name: str) -> Path:
+    """Return where a run is written that does not say where."""
+    return Path("runs") / name
+
+
+class RunConfig(RunOutline):
+    """One complete run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     seed: int = Field(ge=0, lt=2**63, examples=[7], description="Seeds every random draw of the run.")
     calendar: str = Field(
         "XNYS", description="Trading sessions: `24/7`, or a calendar of `exchange_calendars` such as `XNYS`."
-    )
-    out_dir: Path = Field(
-        default_factory=lambda data: Path("runs") / data.get("name", ""),
-        description="Folder of the journal, report and log; by default `runs/` and the run's name.",
     )
     handler_budget_ms: float = Field(
         50.0, gt=0, allow_inf_nan=False,
@@ -133,11 +203,11 @@ class RunConfig(Table):
         description="How long, from the tape's first event, windows fill while trading is disabled, in seconds.",
     )
     feed: FeedConfig
-    broker: BrokerConfig
     strategies: tuple[StrategyConfig, ...] = Field(min_length=1, description="The strategies, in order of precedence.")
     risk: RiskLimits
     journal: JournalConfig = JournalConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @field_validator("strategies")
     @classmethod
@@ -158,26 +228,29 @@ class RunConfig(Table):
     def resolved_json(self) -> str:
         """Return what decides the run's decisions as canonical JSON, for the head of the journal.
 
-        Left out is where the run is written, how it is kept, told and paced, and where its tape lies: what the tape
-        is, its hash says. No secret is in it, because a configuration may not hold one.
+        Left out is where the run is written, how it is kept, told, watched and paced, and where its tape lies: what the
+        tape is, its hash says. No secret is in it, because a configuration may not hold one.
         """
         tree = self.resolved()
-        del tree["out_dir"], tree["log"], tree["journal"], tree["handler_budget_ms"], tree["feed"]["speed"]
+        for key in ("out_dir", "journal", "handler_budget_ms", "log", "metrics", "alerts", "watchdog"):
+            del tree[key]
+        del tree["feed"]["speed"]
         tree["feed"].pop("paths", None)  # where a tape lies; what it is, its hash says
         return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def describe(self) -> str:
         """Return the resolved run for a person, one `key = value` a line; each key is one that `--set` takes."""
-        return "\n".join(f"{key} = {_toml(value)}" for key, value in _flat(self.resolved()) if value is not None)
+        return "\n".join(f"{key} = {_toml(value)}" for key, value in flat(self.resolved()) if value is not None)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield every key of a resolved run with its value, under the dotted name that `--set` takes."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for index, item in enumerate(value):
-                yield from _flat(item, f"{prefix}{key}.{item.get('name', index)}.")
+                yield from flat(item, f"{prefix}{key}.{item.get('name', index)}.")
         else:
             yield prefix + key, value
 
