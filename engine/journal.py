@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -46,6 +46,9 @@ class Journal:
     `durability`: `batch` commits full pages (a replay can be done again), `process` commits whenever `commit` is called
     (survives SIGKILL), `power` also waits for the disk.
 
+    Attributes:
+        observer: called with every record that is written anew; it may only take note.
+
     Raises:
         JournalError: the file is no journal, of another schema, or its chain is broken.
         JournalWriteError: the disk refused.
@@ -58,6 +61,7 @@ class Journal:
         self.path = Path(path)
         self.seq = 0
         self.frozen = frozen
+        self.observer: Callable[[Event], None] | None = None
         self._durability = durability
         self._page: list[Event] = []
         self._hash = hashlib.sha256()
@@ -87,6 +91,8 @@ class Journal:
         self.seq += 1
         page = self._page
         page.append(record)  # records are frozen: encoding a page of them at once costs a third
+        if self.observer is not None:
+            self.observer(record)
         if len(page) >= PAGE_LINES:
             self._write()
 

@@ -1,0 +1,80 @@
+"""Observers behind the corridor: they see what it wrote, once it has gone on, and cannot touch it.
+
+Metrics, alerts and the control line learn of decisions here. A record is handed on by the event loop after the corridor
+has given it back, so an observer that fails or dawdles changes no decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+
+from engine.events import Approved, Denied, Event, Fill, LateFill, OrderUpdate
+from engine.journal import Journal
+
+Kind = TypeVar("Kind", bound=Event)
+
+
+class Observers:
+    """Those who look at a journal as it is written; what is only compared with it, after a restart, they do not see."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._by_kind: dict[type, list[Callable[[Any], None]]] = {}
+        self._unseen: list[Event] = []
+        journal.observer = self._note
+
+    def observe(self, kind: type[Kind], observer: Callable[[Kind], None]) -> None:
+        """Call `observer` with every new record of this kind."""
+        self._by_kind.setdefault(kind, []).append(observer)
+
+    def _note(self, record: Event) -> None:
+        if record.__class__ in self._by_kind:
+            if not self._unseen:
+                asyncio.get_running_loop().call_soon(self._show)
+            self._unseen.append(record)
+
+    def _show(self) -> None:
+        seen, self._unseen = self._unseen, []
+        for record in seen:
+            for observer in self._by_kind[record.__class__]:
+                try:
+                    observer(record)
+                except Exception:  # an observer's fault keeps no other from its record
+                    structlog.get_logger().exception("an observer failed", record=type(record).__name__)
+
+
+class Tally:
+    """How often what was decided, since this process began to trade.
+
+    Attributes:
+        denials: by control; `updates`: the venue's words, by status.
+    """
+
+    def __init__(self, observers: Observers) -> None:
+        self.denials: Counter[str] = Counter()
+        self.updates: Counter[str] = Counter()
+        self.approvals = self.fills = self.late_fills = 0
+        observers.observe(Denied, self._on_denied)
+        observers.observe(OrderUpdate, self._on_update)
+        observers.observe(Approved, self._on_approved)
+        observers.observe(Fill, self._on_fill)
+        observers.observe(LateFill, self._on_late_fill)
+
+    def _on_denied(self, denied: Denied) -> None:
+        self.denials[denied.control] += 1
+
+    def _on_update(self, update: OrderUpdate) -> None:
+        self.updates[update.status] += 1
+
+    def _on_approved(self, approved: Approved) -> None:
+        self.approvals += 1
+
+    def _on_fill(self, fill: Fill) -> None:
+        self.fills += 1
+
+    def _on_late_fill(self, late: LateFill) -> None:
+        self.late_fills += 1
