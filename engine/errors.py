@@ -12,6 +12,7 @@ TradingError
         FeedOverrun          halt trading                the inbox is full of events that may not be dropped
     BrokerError              pause, retry
         OrderRefused         tell the strategy           the venue answered no
+    ControlError             tell who asked, exit 4      no daemon answers on the control line
     StrategyError            halt that strategy          wraps the author's exception, keeps the event
     InvariantError           exit 70                     our own bug: stop, restart, reconcile
 
@@ -83,6 +84,10 @@ class BrokerError(TradingError):
 
 class OrderRefused(BrokerError):
     pass
+
+
+class ControlError(TradingError):
+    exit_code = 4
 
 
 class StrategyError(TradingError):

@@ -94,6 +94,14 @@ def configure(
     logging.root.setLevel(level.upper())
 
 
+def set_level(level: str) -> None:
+    """Keep records of `level` and above from here on; a logger that is bound already keeps its own."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    logging.root.setLevel(level.upper())
+
+
 def is_configured() -> bool:
     """Tell whether records go to outputs of ours."""
     return any(handler.name == __name__ for handler in logging.root.handlers)
