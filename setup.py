@@ -8,7 +8,40 @@ import os
 
 from setuptools import setup
 
-HOT = ["engine/core.py", "engine/journal.py", "engine/market.py", "engine/orders.py", "engine/portfolio.py", "engine/rolling.py", "engine/schedule.py", "engine/supervisor.py", "engine/wiring.py", "engine/risk/control.py", "engine/risk/egress.py", "engine/risk/exposure.py", "engine/risk/link.py", "engine/risk/loss.py", "engine/risk/manager.py", "engine/risk/price.py", "engine/risk/proposal.py", "engine/risk/rate.py", "engine/risk/size.py", "engine/risk/state.py", "engine/risk/validity.py", "brokers/admission.py", "brokers/conditions.py", "brokers/execution.py", "brokers/fees.py", "brokers/hours.py", "brokers/matching.py", "brokers/order_table.py", "brokers/paper.py", "brokers/slippage.py", "brokers/wire.py", "brokers/working_order.py"]
+HOT = [
+    "engine/core.py",
+    "engine/journal.py",
+    "engine/market.py",
+    "engine/orders.py",
+    "engine/portfolio.py",
+    "engine/rolling.py",
+    "engine/schedule.py",
+    "engine/supervisor.py",
+    "engine/wiring.py",
+    "engine/risk/control.py",
+    "engine/risk/egress.py",
+    "engine/risk/exposure.py",
+    "engine/risk/link.py",
+    "engine/risk/loss.py",
+    "engine/risk/manager.py",
+    "engine/risk/price.py",
+    "engine/risk/proposal.py",
+    "engine/risk/rate.py",
+    "engine/risk/size.py",
+    "engine/risk/state.py",
+    "engine/risk/validity.py",
+    "brokers/admission.py",
+    "brokers/conditions.py",
+    "brokers/execution.py",
+    "brokers/fees.py",
+    "brokers/hours.py",
+    "brokers/matching.py",
+    "brokers/order_table.py",
+    "brokers/paper.py",
+    "brokers/slippage.py",
+    "brokers/wire.py",
+    "brokers/working_order.py",
+]
 
 modules = []
 if os.environ.get("ONETAPE_COMPILE"):

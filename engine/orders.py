@@ -75,6 +75,11 @@ class Order:
         return self.filled_value_usd / self.filled_qty if self.filled_qty else None
 
     @property
+    def is_overfilled(self) -> bool:
+        """Whether the venue has filled more than was ordered."""
+        return self.filled_qty > self.qty and self.intent.notional_usd is None
+
+    @property
     def is_open(self) -> bool:
         return self.status not in TERMINAL
 
@@ -157,8 +162,7 @@ class OrderBook:
     def fill(self, fill: Fill) -> tuple[Order, bool] | None:
         """Apply an execution to its order; return it and whether it came late, or None when it is known or foreign.
 
-        Raises:
-            InvariantError: the venue filled more than was ordered.
+        One for more than was ordered is booked like any other, because it has happened; the order shows it.
         """
         order = self.orders.get(fill.client_order_id)
         if order is None or fill.execution_id in order.executions:
@@ -170,9 +174,7 @@ class OrderBook:
         order.updated_ns = fill.ts_event_ns
         late = order.status in TERMINAL
         by_notional = order.intent.notional_usd is not None
-        if order.filled_qty > order.qty and not by_notional:
-            raise InvariantError(f"order {order.id} for {order.qty} was filled for {order.filled_qty}")
-        if order.filled_qty == order.qty and not late and not by_notional:
+        if order.filled_qty >= order.qty and not late and not by_notional:
             order.status = "filled"
             self._end(order)
         elif not late:

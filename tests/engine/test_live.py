@@ -229,3 +229,19 @@ async def test_a_live_feed_with_the_paper_venue_fills_as_time_passes(tmp_path: P
     assert not [record for record in records(tmp_path) if isinstance(record, AccountOpened)]
     assert [record for record in records(tmp_path) if isinstance(record, OrderUpdate)]
     daemon.verify(tmp_path / "run.journal")
+
+
+async def test_an_overfill_is_booked_and_halts(tmp_path: Path) -> None:
+    """The books show what the account holds, and nothing more is sent until a person has looked."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+
+    def filled_again(core: Any) -> bool:
+        if core.portfolio.position_qty("SPY") == 10:
+            (fill,) = fakes.FakeBroker.book["fills"]
+            core.process(Fill("x-2", fill.client_order_id, "SPY", "buy", Decimal(1), Decimal(100), ZERO, 1, 1))
+        return core.portfolio.position_qty("SPY") == 11
+
+    run = await session(tmp_path, filled_again)
+    assert run.core.risk.state == "halted"
+    halts = [record for record in records(tmp_path) if isinstance(record, TradingStateChanged)]
+    assert halts[-1].reason == "order live-once-1 for 10 was filled for 11"
