@@ -34,6 +34,7 @@ TICKS_MAX = 500_000
 DAILY_FROM_NS = (
     6 * HOUR_NS
 )  # a bar of a whole session, of which the shortest is three and a half hours, has a day's stamp
+SHORTEST_DAY_NS = 23 * HOUR_NS
 T = TypeVar("T", Bar, Quote, Trade)
 Span = tuple[int, int]
 
@@ -134,7 +135,11 @@ class Archive:
             _insert(series.daily, as_daily(bar))
             return
         _insert(series.bars, bar)
-        start_ns, today = day_start_ns(bar.symbol, bar.ts_open_ns), series.today
+        opened_ns, today = bar.ts_open_ns, series.today
+        if today is not None and today.start_ns <= opened_ns < today.start_ns + SHORTEST_DAY_NS:
+            start_ns = today.start_ns  # nearly always; working out a midnight is slow
+        else:
+            start_ns = day_start_ns(bar.symbol, opened_ns)
         if today is None or today.start_ns < start_ns:
             if today is not None and not (series.daily and series.daily[-1].ts_open_ns >= today.start_ns):
                 series.daily.append(today.bar(bar.symbol, DAY_NS))

@@ -15,7 +15,7 @@ from engine.clock import Clock, Session, Sessions, to_datetime
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 NEW_YORK = ZoneInfo("America/New_York")
-CALENDAR_DAYS_MAX = 3660
+CALENDAR_DAYS_MAX = 20_000
 
 
 class VenueClock:

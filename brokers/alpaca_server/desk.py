@@ -129,7 +129,9 @@ class Desk:
             shown = order.shown(self._clock, nested=True) | {"status": "accepted"}
         else:
             shown = order.shown(self._clock, nested=True)
-        self._settlement.apply(_ordered(answers, order.id, replaced, new_first=self._settings.new_before_replaced))
+        if replaced is not None and self._settings.new_before_replaced:
+            answers = sorted(answers, key=lambda one: one.client_order_id != order.id)
+        self._settlement.apply(answers)
         self._meet_last_quote(order, floor, now)
         return shown
 
@@ -296,12 +298,3 @@ def _rejection(answers: Sequence[Answer], order_id: str) -> OrderUpdate | None:
         if isinstance(answer, OrderUpdate) and answer.client_order_id == order_id and answer.status == "rejected":
             return answer
     return None
-
-
-def _ordered(
-    answers: Sequence[Answer], order_id: str, replaced: VenueOrder | None, *, new_first: bool
-) -> Sequence[Answer]:
-    """Return the answers, a replacement's own before the end of the order that it replaces if that is wanted."""
-    if replaced is None or not new_first:
-        return answers
-    return sorted(answers, key=lambda answer: answer.client_order_id != order_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brokers.alpaca_server.app import STREAMS, Server
+from brokers.alpaca_server.app import Server
 from brokers.alpaca_server.faults import Fault
 from brokers.alpaca_server.settings import ServerSettings
 from engine.clock import to_datetime
@@ -23,6 +23,7 @@ from engine.errors import ConfigError, suggestion
 from engine.ports import Feed
 
 FEEDS = "onetape.feeds"
+STREAM_PATHS = ("/stream", "/v2/iex", "/v2/sip", "/v1beta3/crypto/us", "/v1beta1/news")
 
 
 class ServerFile(BaseModel):
@@ -78,7 +79,7 @@ def plan(chosen: Chosen) -> str:
     """Say what is served, and where."""
     settings, feed = chosen.file.server, chosen.feed
     first, last = (f"{to_datetime(ts_ns):%Y-%m-%d %H:%M} UTC" for ts_ns in feed.span_ns)
-    pace = f"{settings.speed:g} times as fast" if settings.speed else "as fast as it is read"
+    pace = f"at {settings.speed:g} times its speed" if settings.speed else "as fast as it is read"
     shown = ", ".join(feed.symbols[:8]) + (f" and {len(feed.symbols) - 8} more" if len(feed.symbols) > 8 else "")
     moved = "moved to the present" if settings.time == "now" else "on its own dates"
     return (
@@ -116,20 +117,19 @@ async def _serve(chosen: Chosen, say: Callable[[str], Any]) -> None:
     await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
     if server.ready.is_set():
         host = f"{settings.host}:{server.port}"
-        say(f"REST     http://{host}\nstreams  ws://{host}/stream, " + ", ".join(_shown(path) for path in STREAMS))
+        say(f"REST     http://{host}\nstreams  " + "\n         ".join(f"ws://{host}{path}" for path in STREAM_PATHS))
     listening.cancel()
     try:
         await serving
     except asyncio.CancelledError:
-        say("stopped")
+        pass  # a signal
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise ConfigError(f"port {settings.port} is taken; choose another with --port, or 0 for a free one") from None
-
-
-def _shown(path: str) -> str:
-    return path.replace("{feed:", "{").replace("{loc}", "us")
+    for row in server.venue.faults.report():
+        say(f"fault    {row['name']} ({row['kind']}) fired {row['fired']} of {row['seen']} times")
+    say("stopped")
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -36,6 +36,7 @@ class OrderBook:
 
     Attributes:
         orders: by id, in order of submission; legs follow their parent.
+        open: those of them that have not ended.
         by_client: the last order of each client id.
         used: client ids of refused orders, where the venue keeps those.
     """
@@ -44,6 +45,7 @@ class OrderBook:
         self._namespace = namespace
         self._number = self._submitted = 0
         self.orders: dict[str, VenueOrder] = {}
+        self.open: dict[str, VenueOrder] = {}
         self.by_client: dict[str, VenueOrder] = {}
         self.used: set[str] = set()
 
@@ -69,16 +71,14 @@ class OrderBook:
             self._submitted += 1
             one.number = self._submitted
             self.orders.pop(one.id, None)
-            self.orders[one.id] = self.by_client[one.client_order_id] = one
+            self.orders[one.id] = self.open[one.id] = self.by_client[one.client_order_id] = one
 
-    def drop(self, order: VenueOrder) -> None:
-        """Forget an order that was refused, with its legs."""
-        for one in (order, *order.legs):
-            self.orders.pop(one.id, None)
-            self.by_client.pop(one.client_order_id, None)
+    def close(self, order: VenueOrder) -> None:
+        """Take note that an order has ended."""
+        self.open.pop(order.id, None)
 
     def open_orders(self, symbol: str = "") -> Iterator[VenueOrder]:
-        return (one for one in self.orders.values() if one.is_open and (not symbol or one.intent.symbol == symbol))
+        return (one for one in self.open.values() if not symbol or one.intent.symbol == symbol)
 
     def held_qty(self, symbol: str, position_qty: Decimal) -> Decimal:
         """Return how much of a position its open exits lock; of a pair of legs only one will fill."""
@@ -92,7 +92,7 @@ class OrderBook:
     def reserved_usd(self, asset_class: str = "") -> Decimal:
         """Return the buying power that open entries hold."""
         return sum(
-            (one.reserved_usd for one in self.orders.values() if not asset_class or one.asset_class == asset_class),
+            (one.reserved_usd for one in self.open.values() if not asset_class or one.asset_class == asset_class),
             ZERO,
         )
 

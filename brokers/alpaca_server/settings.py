@@ -18,6 +18,16 @@ Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 DataFeed = Literal["iex", "sip", "delayed_sip", "test", "boats", "overnight"]
 
 
+class MatchingSettings(PaperSettings):
+    """Options of the matching engine: those of the paper broker, two of them with other defaults."""
+
+    latency_ms: float = Field(
+        0.0, ge=0, le=3_600_000, allow_inf_nan=False,
+        description="From taking an order, replacement or cancel on to its arrival; sockets have their own latency.",
+    )  # fmt: skip
+    fees: str = Field("zero", description="The fee model; paper accounts of the service are charged none on stocks.")
+
+
 class ServerSettings(BaseModel):
     """Options of `onetape server`, the table `[server]` of its file."""
 
@@ -55,11 +65,7 @@ class ServerSettings(BaseModel):
     assets: dict[str, dict[str, Any]] = Field(
         {}, description="Fields of single assets that differ, by symbol: `{ GME = { easy_to_borrow = false } }`."
     )
-    paper: PaperSettings = Field(
-        PaperSettings(latency_ms=0, fees="zero"),
-        description="Options of the matching engine. Latency 0, because the sockets have their own; no fees, because "
-        "paper accounts of the service are charged none.",
-    )  # fmt: skip
+    paper: MatchingSettings = Field(MatchingSettings(), description="Options of the matching engine.")
     crypto_fees: Literal["none", "usd", "in_kind"] = Field(
         "none", description="Crypto's fees: none, in dollars, or taken out of the coins bought as the service does."
     )

@@ -92,6 +92,7 @@ class Settlement:
     def end(self, order: VenueOrder, status: str, ts_ns: int) -> None:
         """End an order that has not filled completely, and tell of it."""
         order.status, order.reserved_usd = status, ZERO
+        self._book.close(order)
         setattr(order, ENDS[status], ts_ns)
         self.tell(order, status, ts_ns)
 
@@ -107,6 +108,7 @@ class Settlement:
         done = complete or (order.qty is not None and order.left <= 0)
         if done:
             order.status, order.filled_ns, order.reserved_usd = "filled", fill.ts_event_ns, ZERO
+            self._book.close(order)
         elif order.is_open and order.status not in ("pending_cancel", "pending_replace"):
             order.status = "partially_filled"
         execution_id = self._book.uuid(f"execution {fill.execution_id}")

@@ -42,8 +42,7 @@ class Socket:
     async def open(self) -> None:
         """Complete the upgrade."""
         await self.response.prepare(self._request)
-        transport = self._request.transport
-        self._transport = transport if isinstance(transport, asyncio.Transport) else None
+        self._transport = self._request.transport
         self._ping_later()
 
     @property

@@ -67,9 +67,8 @@ class Streams:
                 self._offer(late, [one for one in self.sessions if one.socket.endpoint == "/v2/delayed_sip"])
 
     def _offer(self, event: MarketEvent, sessions: list[DataSession]) -> None:
-        is_news = isinstance(event, News)
-        symbols = event.symbols or ("*",) if isinstance(event, News) else (getattr(event, "symbol", ""),)
-        kind: Kind = "news" if is_news else "crypto" if "/" in symbols[0] else "stocks"
+        symbols = (event.symbols or ("*",)) if isinstance(event, News) else (event.symbol,)
+        kind: Kind = "news" if isinstance(event, News) else "crypto" if "/" in symbols[0] else "stocks"
         if symbols[0] == "FAKEPACA":
             kind = "test"
         made: dict[bool, list[tuple[Message, bytes]]] = {}

@@ -172,9 +172,7 @@ async def test_a_bracket_is_an_entry() -> None:
 async def test_short_sales_ask_for_shares_to_borrow() -> None:
     """Hard to borrow: only for the day. Not shortable: never."""
     assets = {"AAPL": {"easy_to_borrow": False}}
-    async with running(
-        [*day(), *day("MSFT")], assets=assets, paper={"latency_ms": 0, "hard_to_borrow": ["MSFT"]}
-    ) as local:
+    async with running([*day(), *day("MSFT")], assets=assets, paper={"hard_to_borrow": ["MSFT"]}) as local:
         await local.step(6)
         status, body = await post(local, **SELL | {"time_in_force": "gtc"})
         assert (status, body["message"]) == (422, "only day orders are allowed for hard-to-borrow asset AAPL")
@@ -364,7 +362,7 @@ async def test_an_order_may_meet_the_last_quote_at_once() -> None:
 
 async def test_engine_latency_makes_refusals_asynchronous() -> None:
     """With a latency the order is taken on first, and rejected when it arrives."""
-    async with running(paper={"latency_ms": 50, "fees": "zero"}) as local:
+    async with running(paper={"latency_ms": 50}) as local:
         await local.step(3)
         status, order = await post(local, qty="1000000")
         assert (status, order["status"]) == (200, "pending_new")
@@ -389,7 +387,7 @@ async def test_activities_may_come_late_and_under_ids_of_their_own() -> None:
 
 async def test_fees_and_crypto_in_kind_are_booked() -> None:
     """Stock fees leave the cash and are listed; `crypto_fees` in kind leave the coins."""
-    async with running(paper={"latency_ms": 0, "fees": "per_share", "fee_params": {"usd_per_share": "0.01"}}) as local:
+    async with running(paper={"fees": "per_share", "fee_params": {"usd_per_share": "0.01"}}) as local:
         await hold(local)
         _, account = await local.request("GET", "/v2/account")
         assert account["cash"] == "98999.8"  # 100000 - 10 * 100.01 - 0.10

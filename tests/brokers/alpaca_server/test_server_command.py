@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 from pydantic import ValidationError
 
 from brokers.alpaca_server import launch
 from brokers.alpaca_server.settings import ServerSettings
 from engine.errors import ConfigError
+from tests.brokers.alpaca_server.local import KEY, SECRET, Peer
 
-SMALL = ["feed.symbols=['ALFA']", "server.port=0"]
+SMALL = ["feed.symbols=['ALFA']", "server.port=0", "faults=[{use='ws_text', name='seen'}]"]
 
 
 def test_a_file_names_its_feed_its_options_and_its_faults(tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_a_file_names_its_feed_its_options_and_its_faults(tmp_path: Path) -> Non
     )
     assert chosen.file.faults[0].params == {"status": 502}
     assert chosen.feed.symbols == ["ALFA"] or tuple(chosen.feed.symbols) == ("ALFA",)
-    assert "2.5 times as fast" in launch.plan(chosen)
+    assert "at 2.5 times its speed" in launch.plan(chosen)
     assert "1 armed" in launch.plan(chosen)
 
 
@@ -96,7 +99,20 @@ def test_the_command_serves_until_it_is_told_to_stop() -> None:
         assert lines[4].startswith("REST     http://127.0.0.1:")
         second = subprocess.run([*command, *options, "--port", port], capture_output=True, text=True, timeout=30)
         assert (second.returncode, f"port {port} is taken" in second.stderr) == (2, True)
+        asyncio.run(_meet(int(port)))
         server.send_signal(signal.SIGTERM)
         output, errors = server.communicate(timeout=30)
     assert (server.returncode, errors) == (0, "")
-    assert output.endswith("stopped\n")
+    assert output.endswith("fault    seen (ws_text) fired 0 of 0 times\nstopped\n")
+
+
+async def _meet(port: int) -> None:
+    """Talk to the venue over both kinds of socket, on the event loop that it runs on outside of tests."""
+    keys = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET}
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{port}/v2/account", headers=keys) as reply:
+            assert reply.status == 200
+        async with http.ws_connect(f"ws://127.0.0.1:{port}/v2/iex") as socket:
+            peer = Peer(socket, packed=False)
+            (answer,) = await peer.log_in(bars=["*"])
+            assert answer["bars"] == ["*"]
