@@ -30,13 +30,16 @@ def notional_qty(order: WorkingOrder, price: Decimal) -> Decimal:
 
 
 def slipped(order: WorkingOrder, price: float, offer: Offer, model: SlippageModel, *, crypto: bool) -> float:
-    """Return the price after slippage, rounded to the tick against us."""
+    """Return the price after slippage, rounded to the tick against us, at worst the order's limit (rule 4.7)."""
     wanted = order.left_float if order.left is not None else float(order.intent.notional_usd or 0) / price
     qty = min(wanted, offer.for_buys if order.buy else offer.for_sells)
     slip = model.slip(price, qty, offer.volume, quoted=offer.quoted)
     if not slip > 0.0:
         return price
-    return to_tick(price + slip if order.buy else price - slip, up=order.buy, crypto=crypto)
+    price = to_tick(price + slip if order.buy else price - slip, up=order.buy, crypto=crypto)
+    if order.type != "limit":
+        return price
+    return min(price, order.limit) if order.buy else max(price, order.limit)
 
 
 def stamp(order: WorkingOrder, where: Where, offer: Offer) -> int:

@@ -44,15 +44,25 @@ def reaches(buy: bool, limit: float, price: float, touch: bool) -> bool:
     return price < limit if buy else price > limit
 
 
-def limit_in_bar(buy: bool, limit: float, bar: Bar, seen: Seen, *, touch: bool, improve: bool) -> Match | None:
-    """Rules 6.1 to 6.3: at the open if it is through the limit already, else at the limit; never better."""
-    if seen != "all":
-        if not reaches(buy, limit, bar.close, touch):
-            return None
+def leaves(buy: bool, limit: float, bar: Bar, touch: bool) -> bool:
+    """Rule 6.6: whether a bar shows the market beyond a limit, which rests from then on."""
+    return not reaches(buy, limit, bar.high if buy else bar.low, touch)
+
+
+def limit_in_bar(
+    buy: bool, limit: float, bar: Bar, seen: Seen, *, touch: bool, target: bool, rested: bool
+) -> Match | None:
+    """Rules 6.1 to 6.7: at the open or close where it is marketable there, else at the limit."""
+    if seen == "all":
+        if reaches(buy, limit, bar.open, touch):
+            return limit if target else bar.open, "open"
+        return (limit, "inside") if reaches(buy, limit, bar.low if buy else bar.high, touch) else None
+    if not reaches(buy, limit, bar.close, touch):
+        return None
+    # Nobody knows where the market was on its arrival: it surely met a marketable price only if every one of them was.
+    if target or rested or leaves(buy, limit, bar, touch):
         return (min(limit, bar.high) if buy else max(limit, bar.low)), "close"
-    if reaches(buy, limit, bar.open, touch):
-        return bar.open if improve else limit, "open"
-    return (limit, "inside") if reaches(buy, limit, bar.low if buy else bar.high, touch) else None
+    return bar.close, "close"
 
 
 def triggers(buy: bool, stop: float, price: float) -> bool:
@@ -111,9 +121,11 @@ class NextEventFills:
         if kind == "market":
             return market_in_bar(bar, seen)
         if kind == "limit":
+            rested = order.resting
+            order.resting = rested or leaves(order.buy, order.limit, bar, self._touch)
             return limit_in_bar(
-                order.buy, order.limit, bar, seen, touch=self._touch, improve=not order.protective
-            )  # fmt: skip
+                order.buy, order.limit, bar, seen, touch=self._touch, target=order.is_target, rested=rested
+            )
         if kind == "trailing_stop":
             stopped = self._trail_in_bar(order, bar, seen)
         else:
@@ -124,6 +136,7 @@ class NextEventFills:
             order.type = "market"
             return stopped
         order.type = "limit"
+        order.resting = leaves(order.buy, order.limit, bar, self._touch)
         return limit_after_stop(order.buy, order.limit, bar, stopped, touch=self._touch)
 
     def on_quote(self, order: WorkingOrder, quote: Quote) -> float | None:
@@ -135,18 +148,22 @@ class NextEventFills:
         if order.type == "market":
             return price
         if price > order.limit if order.buy else price < order.limit:
+            order.resting = True
             return None
-        return price if order.fresh and not order.protective else order.limit
+        return order.limit if order.resting or order.is_target else price
 
     def on_trade(self, order: WorkingOrder, trade: Trade, *, quoted: bool) -> float | None:
         price = trade.price
         if order.type not in ("market", "limit") and (not self._set_off(order, price) or quoted):
             return None  # beside quotes a print only sets a stop off, and the next quote fills it
+        if quoted and not order.resting:
+            return None  # rules 2.7 and 2.11: while quotes are fresh, what takes waits for one
         if order.type == "market":
-            return None if quoted else price
+            return price
         if not reaches(order.buy, order.limit, price, self._touch):
+            order.resting = True
             return None
-        return price if order.fresh and not order.protective and not quoted else order.limit
+        return order.limit if order.resting or order.is_target else price
 
     def _trail_in_bar(self, order: WorkingOrder, bar: Bar, seen: Seen) -> Match | None:
         if order.mark != order.mark:
@@ -169,5 +186,4 @@ class NextEventFills:
         if not triggers(order.buy, stop, price):
             return False
         order.type = "limit" if order.type == "stop_limit" else "market"
-        order.fresh = True
         return True

@@ -52,19 +52,19 @@ class WorkingOrder(msgspec.Struct, eq=False):
     """One order that the venue has taken on, and what has become of it so far; `working_order` makes it.
 
     A fill model reads it, and may move `type` (a stop that has triggered is a market or limit order from then on),
-    `fresh` and `mark`; everything else is the venue's.
+    `resting` and `mark`; everything else is the venue's.
 
     Attributes:
         type: what the order is by now.
         left: what may still fill, None for a notional order that has not met a price; `most`: its upper bound then.
         limit, stop, trail_usd, trail_fraction: prices as floats, NaN where the order has none.
         mark: a trailing stop's best price since arrival, NaN before the first.
-        slips: slippage applies to its fills.
         carried: what the orders that it replaced had filled; its own quantity includes that.
         reserved_usd: buying power that it keeps from other entries.
         protective: one of a bracket's, OCO's or OTO's legs, or an OCO's own limit.
         held: a leg that waits for its parent.
-        fresh: it has not met a firm event yet, so a limit that is marketable now was so on arrival.
+        resting: an event has shown the market beyond its limit, so it waits in the book at its own price; before that a
+            limit trades like a market order.
         joined_inside: its parent filled inside the bar in hand, so it has seen a part of that bar that nobody can date.
         sibling: the other order of an OCO pair; `is_stop_leg` is true for the one of the pair that is a stop.
         legs: held orders that become active when this one has filled; `parent` is the other way round.
@@ -88,7 +88,6 @@ class WorkingOrder(msgspec.Struct, eq=False):
     trail_usd: float = UNKNOWN
     trail_fraction: float = UNKNOWN
     mark: float = UNKNOWN
-    slips: bool = True
     most: Decimal | None = None
     filled: Decimal = ZERO
     carried: Decimal = ZERO
@@ -97,13 +96,18 @@ class WorkingOrder(msgspec.Struct, eq=False):
     protective: bool = False
     held: bool = False
     done: bool = False
-    fresh: bool = True
+    resting: bool = False
     joined_inside: bool = False
     is_stop_leg: bool = False
     sibling: WorkingOrder | None = None
     parent: WorkingOrder | None = None
     legs: tuple[WorkingOrder, ...] = ()
     closing: tuple[float, Offer] | None = None
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it takes a profit beside a stop, or alone: it fills at its own price, never better (rule 6.3)."""
+        return self.protective and not self.is_stop_leg
 
     def want(self, qty: Decimal) -> None:
         """Set what is left to fill."""
@@ -118,7 +122,6 @@ def working_order(intent: Intent, arrival_ns: int, expire_ns: int, broker_id: st
         intent.extended_hours, qty, float(qty) if qty is not None else UNKNOWN, arrival_ns, expire_ns, broker_id,
     )  # fmt: skip
     if kind != "market":
-        order.slips = kind in ("stop", "trailing_stop")
         order.limit, order.stop = _float(intent.limit_price), _float(intent.stop_price)
         order.trail_usd, order.trail_fraction = _float(intent.trail_price), _float(intent.trail_percent) / 100
         order.protective = intent.order_class == "oco" or intent.parent_id != ""

@@ -169,6 +169,7 @@ def test_a_resting_limit_needs_a_print_through_it() -> None:
     assert venue.answers[-1].liquidity == "maker"
     venue = Venue(limit_fill="touch")
     order = venue.order(reference="quote", type="limit", limit_price=100)
+    venue.quote("10:00:01", 100, 100.1)
     venue.trade("10:00:02", 100)
     assert venue.fills(order) == [("100", "100")]
 
@@ -183,6 +184,46 @@ def test_a_quote_that_crosses_a_resting_limit_fills_it_at_the_limit() -> None:
     venue.quote("10:00:02", 99, 100)
     venue.quote("10:00:03", 98, 99)
     assert (venue.fills()[1:], venue.answers[-1].liquidity) == ([("10", "99.5")], "maker")
+
+
+def liquidity(venue: Venue) -> list[str]:
+    return [fill.liquidity for fill in venue.answers if isinstance(fill, Fill)]
+
+
+def test_a_marketable_limit_pays_the_quotes_until_one_is_beyond_it() -> None:
+    """A market order sent as a limit 3 % away: each part pays its quote, and only what the market left behind rests."""
+    venue = Venue()
+    venue.order("buy", 40, type="limit", limit_price=103)
+    venue.quote("10:00:01", 99.9, 100, size=10)
+    venue.quote("10:00:02", 100.9, 101, size=10)
+    assert venue.fills() == [("10", "100"), ("10", "101")]
+    venue.quote("10:00:03", 103, 103.01, size=10)  # the market has moved beyond the limit
+    venue.quote("10:00:04", 101, 102, size=10)  # and on its way back it met our order
+    assert venue.fills()[2:] == [("10", "103")]
+    assert liquidity(venue) == ["taker", "taker", "maker"]
+
+
+def test_a_marketable_limit_waits_for_a_quote_while_they_are_fresh() -> None:
+    """A print beside quotes neither fills it, as little as a market order, nor sends it to rest; a quote fills."""
+    venue = Venue()
+    venue.order("sell", 10, type="limit", limit_price=97, reference="quote")
+    venue.trade("10:00:01", 99.9)
+    venue.trade("10:00:02", 96)
+    assert venue.fills() == []
+    venue.quote("10:00:03", 99.8, 100)
+    assert (venue.fills(), liquidity(venue)) == ([("10", "99.8")], ["taker"])
+
+
+def test_a_marketable_limit_fills_at_the_prints_where_there_are_no_quotes() -> None:
+    """At the print's own price, rest included, until a print is beyond the limit."""
+    venue = Venue()
+    venue.order("buy", 40, type="limit", limit_price=103)
+    venue.trade("10:00:01", 100, size=10)
+    venue.trade("10:00:02", 101, size=10)
+    venue.trade("10:00:03", 104, size=10)
+    venue.trade("10:00:04", 102, size=10)
+    assert venue.fills() == [("10", "100"), ("10", "101"), ("10", "103")]
+    assert liquidity(venue) == ["taker", "taker", "maker"]
 
 
 # --- 3 latency -----------------------------------------------------------------------------------------------------
@@ -406,6 +447,16 @@ def test_a_stop_limit_set_off_by_a_tick_is_marketable_at_once() -> None:
     assert venue.fills() == [("100", "106")]
 
 
+def test_a_stop_limit_leg_of_a_bracket_is_no_target() -> None:
+    """Set off by a bid of 94.9, a stop of 95 with a limit of 90 gets 94.9; only take-profits keep to their price."""
+    legs = {"take_profit_limit_price": 110, "stop_loss_stop_price": 95, "stop_loss_limit_price": 90}
+    venue = Venue()
+    venue.order("buy", 10, order_class="bracket", **legs)
+    venue.quote("10:00:01", 99.9, 100)
+    venue.quote("10:00:02", 94.9, 95)
+    assert venue.fills() == [("10", "100"), ("10", "94.9")]
+
+
 # --- 5 stop and target ---------------------------------------------------------------------------------------------
 
 
@@ -460,6 +511,47 @@ def test_a_limit_inside_a_bar_fills_at_the_limit_even_when_the_close_is_better()
     venue.order(clock="10:00:30", type="limit", limit_price=100)
     venue.bar("10:01", 101, 101, 98, 99)
     assert venue.fills() == [("100", "100")]
+
+
+def test_a_limit_inside_a_bar_fills_at_the_close_when_all_of_it_was_within() -> None:
+    """Wherever in the bar it arrived, the market was within its limit: what came later is the close, as ever."""
+    venue = Venue(position=100)
+    venue.order("buy", clock="10:00:30", type="limit", limit_price=103)
+    venue.order("sell", clock="10:00:30", type="limit", limit_price=97)
+    venue.bar("10:01", 100, 101.5, 99, 101)
+    assert venue.fills() == [("100", "101"), ("100", "101")]
+    assert liquidity(venue) == ["taker", "taker"]
+
+
+def test_a_marketable_limit_trades_like_a_market_order() -> None:
+    """Sent beside each other before the same events, the two fill alike while the market stays within the limit."""
+    for see in (
+        lambda v, price, minute: v.bar(f"10:0{minute}", price, price + 2, price - 2, price + 1, volume=100),
+        lambda v, price, minute: v.quote(f"10:0{minute}", price - 1, price, size=10),
+        lambda v, price, minute: v.trade(f"10:0{minute}", price, size=100),
+    ):
+        told = []
+        for fields in ({}, {"type": "limit", "limit_price": 106}):
+            venue = Venue(participation=0.1, slippage="fixed_bps", slippage_params={"bps": 5})
+            venue.order("buy", 30, **fields)
+            for minute, price in enumerate((100, 102, 101), start=1):
+                see(venue, price, minute)
+            told.append((venue.fills(), liquidity(venue)))
+        assert told[0] == told[1]
+        assert len(told[0][0]) == 3
+
+
+def test_the_rest_of_a_marketable_limit_fills_at_the_next_open_or_rests() -> None:
+    """Ten percent of each bar: at its open while that is within 101.5, else at 101.5 once the bar comes back to it."""
+    venue = Venue(participation=0.1)
+    venue.order("buy", 40, type="limit", limit_price=101.5)
+    venue.bar("10:01", 100, 101, 99, 101, volume=100)
+    venue.bar("10:02", 101, 101.2, 100, 101, volume=100)
+    venue.bar("10:03", 102, 103, 101.8, 103, volume=100)  # opens beyond it and stays there
+    assert venue.fills() == [("10", "100"), ("10", "101")]
+    venue.bar("10:04", 102, 103, 101, 102, volume=100)
+    assert venue.fills()[2:] == [("10", "101.5")]
+    assert liquidity(venue) == ["taker", "taker", "maker"]
 
 
 def test_a_target_never_improves_on_its_limit() -> None:

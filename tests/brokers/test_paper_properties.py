@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brokers.slippage import to_tick
 from engine.events import MINUTE_NS, Bar, CorporateAction, Fill, OrderUpdate, Quote, Status, Trade
 from tests.brokers.paper_venue import Venue, at
 
@@ -101,6 +102,69 @@ def test_every_fill_is_a_price_of_its_bar(history: list[Any]) -> None:
                 assert any(price >= bar.low if fill.side == "buy" else price <= bar.high for bar in bars_then)
             else:
                 assert any(bar.low <= price <= bar.high for bar in bars_then)
+
+
+shown = st.one_of(
+    st.tuples(st.just(Bar), bars),
+    st.tuples(st.just(Quote), cents, st.integers(0, 200), st.sampled_from([10.0, 400.0])),
+    st.tuples(st.just(Trade), cents, st.sampled_from([100.0, 5_000.0])),
+)
+collared = st.fixed_dictionaries({"type": st.just("limit"), "limit_price": st.sampled_from(["97", "103"])})
+wishes_between = st.lists(
+    st.tuples(
+        st.sampled_from(["buy", "sell"]), st.integers(1, 400), st.sampled_from([0, 30_000]), st.one_of(shapes, collared)
+    ),
+    max_size=2,
+)  # fmt: skip
+
+
+def shows(kind: type, how: list[Any], now: int) -> Bar | Quote | Trade:
+    """Return an event of this instant; a bar is of the minute before it."""
+    if kind is Bar:
+        return Bar("SPY", now, now, *how[0], MINUTE_NS)
+    if kind is Trade:
+        return Trade("SPY", now, now, *how)
+    bid, spread_cents, size = how
+    return Quote("SPY", now, now, bid, size, bid + spread_cents / 100, size)
+
+
+def worst_price(event: Bar | Quote | Trade, buy: bool) -> float:
+    """Return the worst price for one side that an event shows."""
+    if isinstance(event, Bar):
+        return event.high if buy else event.low
+    return event.price if isinstance(event, Trade) else event.ask_price if buy else event.bid_price
+
+
+@drawn
+@given(st.lists(st.tuples(shown, wishes_between), min_size=1, max_size=12), st.sampled_from([0, 10]))
+def test_no_fill_is_worse_than_its_event_or_its_limit(story: list[Any], bps: int) -> None:
+    """What is worse than its event's price, slippage aside, is a limit's own price after the market was beyond it."""
+    venue = Venue(
+        position=100_000, allow_flip=True, participation=0.1, quote_max_age_s=90, slippage="fixed_bps",
+        slippage_params={"bps": bps},
+    )  # fmt: skip
+    orders, left_behind, now = {}, set(), at("10:00")
+    for (kind, *how), wishes in story:
+        for side, qty, delay_ms, shape in wishes:
+            venue.now_ns = now + delay_ms * 1_000_000
+            venue.order(side, qty, **shape)
+        now += MINUTE_NS
+        event = shows(kind, how, now)
+        venue.wait_until(now)
+        orders |= venue.broker._table.open
+        left_behind |= {
+            o.id for o in orders.values() if (worst_price(event, o.buy) - o.limit) * (1 if o.buy else -1) >= 0
+        }
+        for fill in venue.see(event):
+            if not isinstance(fill, Fill) or (order := orders[fill.client_order_id]).is_target:
+                continue
+            sign, price, at_limit = 1 if order.buy else -1, float(fill.price), float(fill.price) == order.limit
+            assert not sign * price > sign * order.limit
+            known = [worst_price(event, order.buy)]
+            if isinstance(event, Bar) and order.intent.type in ("market", "limit"):
+                known = [event.open, event.close]
+            slipped = [to_tick(p + sign * p * bps / 1e4, up=order.buy, crypto=False) if bps else p for p in known]
+            assert sign * price <= max(sign * p for p in slipped) or (at_limit and order.id in left_behind)
 
 
 @drawn

@@ -11,15 +11,18 @@ from engine.errors import ConfigError
 from tests.brokers.paper_venue import Venue
 
 
-def test_slippage_moves_markets_and_stops_and_never_limits() -> None:
-    """10 basis points of $100 are ten cents, against us on either side; a limit keeps its price."""
+def test_slippage_moves_what_takes_and_never_what_rests() -> None:
+    """10 basis points of $100 are ten cents, against us on either side; a limit is the worst that they make."""
     settings = {"slippage": "fixed_bps", "slippage_params": {"bps": 10}}
     for side, fields, price in (
         ("buy", {}, "100.1"),
         ("sell", {}, "99.9"),
         ("sell", {"type": "stop", "stop_price": 99}, "98.9"),  # 99 - 0.099, rounded down to the cent
-        ("buy", {"type": "limit", "limit_price": 101}, "100"),
-        ("sell", {"type": "stop_limit", "stop_price": 99, "limit_price": 98}, "99"),
+        ("buy", {"type": "limit", "limit_price": 101}, "100.1"),
+        ("buy", {"type": "limit", "limit_price": 100.04}, "100.04"),
+        ("buy", {"type": "limit", "limit_price": 99}, "99"),  # rests, and the bar comes to it
+        ("sell", {"type": "stop_limit", "stop_price": 99, "limit_price": 98}, "98.9"),
+        ("sell", {"type": "stop_limit", "stop_price": 99, "limit_price": 98.95}, "98.95"),
     ):
         venue = Venue(position=100 if side == "sell" else 0, **settings)
         venue.order(side, **fields)
