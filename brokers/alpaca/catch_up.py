@@ -7,7 +7,7 @@ the end of a member of a group.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from brokers.alpaca.book import Book
@@ -24,14 +24,22 @@ from engine.events import SECOND_NS, Fill
 ACTIVITY_PAGE, ORDER_PAGE = 100, 500
 PAGES_MAX = 1000
 OVERLAP_NS = 60 * SECOND_NS
+UNTOLD_AFTER_NS = 5 * SECOND_NS
+"""An execution this old that the stream has not told is missing, not late."""
+
 HOLE_WAITS_S = (0.25, 1.0, 2.0, 4.0, 8.0)
 
 
 class CatchUp:
-    """Read what was missed, and publish it through the book."""
+    """Read what was missed, and publish it through the book.
 
-    def __init__(self, rest: Rest, book: Book, *, sleep: Sleep = asyncio.sleep) -> None:
-        self._rest, self._book, self._sleep = rest, book, sleep
+    `on_untold` hears of every execution that the stream ought to have told by now.
+    """
+
+    def __init__(
+        self, rest: Rest, book: Book, *, sleep: Sleep = asyncio.sleep, on_untold: Callable[[str], None] | None = None
+    ) -> None:
+        self._rest, self._book, self._sleep, self._on_untold = rest, book, sleep, on_untold
         self._filling: dict[str, asyncio.Lock] = {}
         self._groups_read: set[str] = set()
 
@@ -70,6 +78,8 @@ class CatchUp:
                 book.log.warning("an execution that the stream did not tell", order=fill.client_order_id, qty=str(qty))
                 if book.publish is not None:
                     book.publish(fill)
+                if self._on_untold is not None and fill.ts_recv_ns - fill.ts_event_ns >= UNTOLD_AFTER_NS:
+                    self._on_untold(f"it did not tell an execution of order {fill.client_order_id}")
         return found
 
     async def _our_id(self, record: FillRecord) -> str:

@@ -92,7 +92,7 @@ class AlpacaBroker:
             self._hosts.trading, keys, timeout_s=settings.timeout_s, limiter=limiter, clock=self._clock, sleep=sleep
         )
         self._book = Book(self._clock)
-        self._catch_up = CatchUp(self._rest, self._book, sleep=sleep)
+        self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._distrust)
         settlement = Settlement(
             self._rest, self._book, self._catch_up, cancel=lambda order_id: self.cancel(order_id, 0), sleep=sleep
         )
@@ -113,6 +113,7 @@ class AlpacaBroker:
         self._tasks: set[asyncio.Task[object]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._last_heard_ns = 0
+        self._is_caught_up = False
         self._early: list[UpdateRecord] = []
 
     @property
@@ -252,8 +253,15 @@ class AlpacaBroker:
             not is_known and (record.order_class or "") in updates.GROUPS and bool(self._sender.sending or book.unknown)
         )
 
+    def _distrust(self, reason: str) -> None:
+        """Give up an order stream that leaves executions out: it may be mute, and only a new one can tell."""
+        if self._is_caught_up:
+            self._book.count("mute order streams")
+            self.session.drop(reason)
+
     async def _caught_up(self) -> None:
         """After each connection read what the stream did not tell, then only keep the connection company."""
+        self._is_caught_up = False
         since_ns = self._last_heard_ns or self._book.now_ns()
         while True:
             try:
@@ -262,5 +270,6 @@ class AlpacaBroker:
             except BrokerError as error:
                 self._book.log.warning("cannot catch up yet", reason=str(error))
                 await self._sleep(CATCH_UP_WAIT_S)
+        self._is_caught_up = True
         self._book.link(up=True)
         await asyncio.get_running_loop().create_future()

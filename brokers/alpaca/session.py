@@ -71,6 +71,7 @@ class Session:
         self._line, self._clock, self._sleep = line, clock, sleep
         self._random, self._headers, self._is_local, self._greet_s = Random(seed), headers, is_local, greet_s
         self._on_lost = on_lost
+        self._dropped: asyncio.Future[None]  # of the present connection
         self._has_worked = False
         self._key_refusals, self._ghost_since_ns = 0, 0
         self.attempts = self.lost = 0
@@ -128,10 +129,19 @@ class Session:
             self._has_worked, self.down_since_ns = True, None
             self._key_refusals = self._ghost_since_ns = 0
             self.log.info("connected", attempt=self.attempts)
-            await together(self._read(socket), self._line.accompany(socket))
+            self._dropped = asyncio.get_running_loop().create_future()
+            await together(self._read(socket), self._line.accompany(socket), self._until_dropped())
             raise StreamLost(f"{self._line.name}: ended")
         finally:
             await socket.close()  # with a close frame, whatever the reason: without one the venue keeps a ghost of us
+
+    def drop(self, reason: str) -> None:
+        """Give up the present connection, which is not to be trusted, and come back."""
+        if self.down_since_ns is None and not self._dropped.done():
+            self._dropped.set_exception(StreamLost(f"{self._line.name}: {reason}"))
+
+    async def _until_dropped(self) -> None:
+        await self._dropped
 
     async def _greet(self, socket: ClientConnection) -> None:
         try:

@@ -22,7 +22,7 @@ from brokers.alpaca.keys import Keys, read_keys
 from brokers.alpaca.limiter import Limiter, Sleep
 from brokers.alpaca.rest import Rest
 from brokers.alpaca.seen import Seen
-from brokers.alpaca.session import Session, together
+from brokers.alpaca.session import GREET_S, Session, together
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock, LiveClock, Sessions
 from engine.events import HOUR_NS, MINUTE_NS
@@ -161,7 +161,7 @@ class AlpacaFeed:
             self.lines = {
                 line.name: Session(
                     line, seed=self.seed + index, clock=self._clock, sleep=self._sleep, headers=HEADERS,
-                    is_local=self._hosts.is_local,
+                    is_local=self._hosts.is_local, greet_s=GREET_S,
                 )
                 for index, line in enumerate(lines)
             }  # fmt: skip

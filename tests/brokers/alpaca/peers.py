@@ -34,7 +34,7 @@ class Time(ManualClock):
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
 
-    async def sleep(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)
             return

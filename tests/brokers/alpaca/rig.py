@@ -127,7 +127,7 @@ async def broker_rig(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIt
     async with RestPeer().running() as rest, TradePeer().running() as trades:
         time = Time()
         settings = BrokerSettings.model_validate({"timeout_s": 0.3} | options)
-        broker = AlpacaBroker(settings, mode="paper", seed=7, clock=time, sleep=time.sleep)
+        broker = AlpacaBroker(settings, mode="paper", seed=7, clock=time, sleep=time.wait)
         broker._rest.url = rest.url
         broker._line.url = trades.url
         broker._hosts = Hosts(rest.url, trades.url, "", "", True)

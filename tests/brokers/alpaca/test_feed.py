@@ -75,7 +75,7 @@ async def rigged(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterat
     async with DataPeer().running() as data, RestPeer().running() as rest:
         time = Time()
         settings = FeedSettings.model_validate(options)
-        feed = AlpacaFeed(settings, mode="paper", sessions=XNYS, seed=7, clock=time, sleep=time.sleep)
+        feed = AlpacaFeed(settings, mode="paper", sessions=XNYS, seed=7, clock=time, sleep=time.wait)
         feed._hosts = Hosts(rest.url, "", rest.url, data.url, True)
         rig = Rig(data, rest, feed, time)
         try:
@@ -127,11 +127,10 @@ async def test_stocks_coins_and_news_have_streams_of_their_own(monkeypatch: pyte
 
 async def test_a_mute_handshake_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """W02: a peer that takes the connection and says nothing, while it answers pings, must not hang us for ever."""
-    monkeypatch.setattr("brokers.alpaca.session.GREET_S", 0.05)
+    monkeypatch.setattr("brokers.alpaca.stream.GREET_S", 0.05)
     async with rigged(monkeypatch) as rig:
         rig.data.mute = True
         session = await _session(rig)
-        session._greet_s = 0.05
         await until(lambda: session.lost)
         rig.data.mute = False
         await rig.time.pass_s(1)

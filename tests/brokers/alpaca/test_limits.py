@@ -23,7 +23,7 @@ XNYS = Sessions("XNYS")
 async def test_no_minute_sees_more_requests_than_the_limit(asks: list[tuple[Purpose, float]]) -> None:
     """Whatever is asked for and when: a 429 would cost a cancel."""
     time = Time(0)
-    limiter = Limiter(60, time, time.sleep)
+    limiter = Limiter(60, time, time.wait)
     left: list[int] = []
 
     async def ask(purpose: Purpose) -> None:
@@ -43,7 +43,7 @@ async def test_no_minute_sees_more_requests_than_the_limit(asks: list[tuple[Purp
 async def test_cancels_pass_when_orders_and_reads_have_used_the_rest() -> None:
     """The last fifth of the bucket is the way out of a position."""
     time = Time(0)
-    limiter = Limiter(200, time, time.sleep)
+    limiter = Limiter(200, time, time.wait)
     waiting = [asyncio.create_task(limiter.acquire("read")) for _ in range(100)]
     waiting += [asyncio.create_task(limiter.acquire("order")) for _ in range(100)]
     await settle()
@@ -59,7 +59,7 @@ async def test_cancels_pass_when_orders_and_reads_have_used_the_rest() -> None:
 async def test_the_limiter_heeds_what_answers_say() -> None:
     """After a 429 it is still until the reset, and it never counts on more than the venue has left."""
     time = Time(0)
-    limiter = Limiter(200, time, time.sleep)
+    limiter = Limiter(200, time, time.wait)
     limiter.heed(None, pause_s=30)
     waiting = asyncio.create_task(limiter.acquire("cancel"))
     await time.pass_s(29.9)
