@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 import structlog
 
-from engine.events import Approved, Denied, Event, Fill, LateFill, OrderUpdate
+from engine.events import (
+    Approved,
+    Denied,
+    Event,
+    Fill,
+    LateFill,
+    OrderUpdate,
+    StrategyHalted,
+    TradingStateChanged,
+)  # fmt: skip
 from engine.journal import Journal
 
 Kind = TypeVar("Kind", bound=Event)
@@ -78,3 +87,38 @@ class Tally:
 
     def _on_late_fill(self, late: LateFill) -> None:
         self.late_fills += 1
+
+
+class DecisionLog:
+    """Writes into the log, as it happens, what would otherwise be in the journal only: denials, halts, late fills.
+
+    Each one has a line of its own; alerts, which repeat themselves less, go to people.
+    """
+
+    def __init__(self, observers: Observers) -> None:
+        self._log = structlog.get_logger()
+        observers.observe(Denied, self._on_denied)
+        observers.observe(StrategyHalted, self._on_strategy)
+        observers.observe(TradingStateChanged, self._on_state)
+        observers.observe(LateFill, self._on_late_fill)
+
+    def _on_denied(self, denied: Denied) -> None:
+        ask = denied.intent
+        self._log.info(
+            "order denied", strategy=ask.strategy, symbol=ask.symbol, order=ask.client_order_id,
+            control=denied.control, why=denied.reason,
+        )  # fmt: skip
+
+    def _on_strategy(self, halted: StrategyHalted) -> None:
+        self._log.error("strategy halted", strategy=halted.strategy, control=halted.control, why=halted.reason)
+
+    def _on_state(self, changed: TradingStateChanged) -> None:
+        if changed.state != "active":
+            told = self._log.error if changed.state == "halted" else self._log.warning
+            told("trading state changed", state=changed.state, control=changed.control, why=changed.reason)
+
+    def _on_late_fill(self, late: LateFill) -> None:
+        self._log.warning(
+            "execution after its order's end", order=late.client_order_id, execution=late.execution_id,
+            status=late.status,
+        )  # fmt: skip
