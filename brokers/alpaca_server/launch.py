@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brokers.alpaca_server.app import Server
+from brokers.alpaca_server.fault_catalogue import CATALOGUE
 from brokers.alpaca_server.faults import Fault
 from brokers.alpaca_server.settings import ServerSettings
 from engine.clock import to_datetime
@@ -73,6 +74,12 @@ def load(path: Path | None, tapes: Sequence[Path], overrides: Iterable[str]) -> 
     if "paths" in table and path is not None:
         table["paths"] = [str(path.absolute().parent / one) for one in table["paths"]]
     return Chosen(file, feed_class(_validated(feed_class.Settings, table, name, "feed.")))
+
+
+def faults() -> str:
+    """List every named fault, and every kind that a script may use by itself."""
+    rows = [f"{name:<16} {entry.says}" for name, entry in CATALOGUE.faults.items()]
+    return "\n".join([*rows, "", *(f"{name:<16} {kind.does}" for name, kind in CATALOGUE.kinds.items())])
 
 
 def plan(chosen: Chosen) -> str:

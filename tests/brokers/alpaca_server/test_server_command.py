@@ -13,7 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from brokers.alpaca_server import launch
+from brokers.alpaca_server.fault_catalogue import CATALOGUE
 from brokers.alpaca_server.settings import ServerSettings
+from engine.cli import main
 from engine.errors import ConfigError
 from tests.brokers.alpaca_server.local import KEY, SECRET, Peer
 
@@ -104,6 +106,31 @@ def test_the_command_serves_until_it_is_told_to_stop() -> None:
         output, errors = server.communicate(timeout=30)
     assert (server.returncode, errors) == (0, "")
     assert output.endswith("fault    seen (ws_text) fired 0 of 0 times\nstopped\n")
+
+
+def test_a_script_of_the_plain_sdk_runs_unchanged() -> None:
+    """Account, orders of every kind, four streams, history, news and errors, in two processes as outside of tests."""
+    options = ["server.speed=120", "server.time=tape", "server.start=subscribed", "server.port=0"]
+    options += ["feed.symbols=['ALFA']", "feed.quotes_per_minute=12", "server.history_until=2024-03-04T15:00:00Z"]
+    command = [sys.executable, "-c", "import sys; from engine.cli import main; sys.exit(main(sys.argv[1:]))", "server"]
+    command += [part for one in options for part in ("--set", one)]
+    script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("plain_sdk.py"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = next(line for line in server.stdout if line.startswith("REST")).partition("http://")[2].strip()
+        try:
+            done = subprocess.run([*script, address, "ALFA"], capture_output=True, text=True, timeout=60)
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_lists_its_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--faults` prints every named fault with its sentence."""
+    assert main(["server", "--faults"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name} " in printed for name in CATALOGUE.faults)
 
 
 async def _meet(port: int) -> None:
