@@ -135,6 +135,8 @@ class Run:
         )  # fmt: skip
         if before is not None and before != started:
             raise JournalError(_other_run(ledger.path, before, started))
+        if not ledger.frozen:
+            ledger.note("config", json.dumps(config.resolved()))  # what `verify` will do over
         with localcontext(MONEY):
             self.core.supervisor.begin(started, round(config.warm_up_s * 1e9), waits=not self.core.broker.simulated)
 
@@ -216,7 +218,6 @@ def backtest(config: RunConfig, progress: Progress | None = None) -> Result:
     partial = target.with_suffix(".partial")
     with _nothing_left_on_failure(config.out_dir, partial):
         ledger = Journal(partial, durability="batch")
-        ledger.note("config", json.dumps(config.resolved()))
         Run(config, ledger).replay(progress)
     _remove(target)
     partial.rename(target)
@@ -265,7 +266,6 @@ def run(config: RunConfig) -> int:
             return _report(config, path)
         stopwatch = Stopwatch(config.handler_budget_ms, clock)
         built = Run(config, Journal(path, durability=config.journal.durability, follow=follow), wrap=stopwatch.wrap)
-        built.journal.note("config", json.dumps(config.resolved()))
         logs.configure(
             level=config.log.level, file=config.out_dir / "log.jsonl" if config.log.file else None,
             event_time_ns=lambda: built.core.now_ns, clock=clock,

@@ -145,7 +145,12 @@ class OrderBook:
     def update(self, update: OrderUpdate) -> Order | None:
         """Apply the venue's word; return the order if it changed, None when the news is stale or of a foreign order."""
         order = self.orders.get(update.client_order_id)
-        if order is None or update.status not in TRANSITIONS.get(order.status, ()):
+        if order is None:
+            return None
+        if order.parent is not None and order.status == "pending_cancel" and update.status == "accepted":
+            self._activate(order, order.parent)  # until the cancel arrives it may fill
+            self.portfolio.expose(order.market)
+        if update.status not in TRANSITIONS.get(order.status, ()):
             return None
         order.status = update.status
         order.updated_ns = update.ts_event_ns
