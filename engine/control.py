@@ -262,7 +262,8 @@ def request(out_dir: Path, asked: Request, *, timeout_s: float = TIMEOUT_S) -> R
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         raise ControlError(f"no daemon runs in {out_dir}") from None
     except TimeoutError:
-        raise ControlError(f"the daemon in {out_dir} has not answered within {timeout_s:g} s; it may hang") from None
+        told = f"the daemon in {out_dir} has not answered within {timeout_s:g} s; it may hang"
+        raise ControlError(f"{told}. Without it: onetape cancel-all {out_dir} --direct") from None
     except OSError as error:
         raise ControlError(f"cannot reach the daemon at {path}: {error.strerror or error}") from None
     try:
