@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import pytest
 
 from tests.brokers.alpaca_server.local import Local, Peer, bar, connected, day, quote, running
@@ -66,6 +67,32 @@ async def test_the_number_of_sessions_may_be_limited() -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError, match="429"):
             async with connected(local, "/stream"):
                 pass
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_events_follow_the_reply_unless_a_fault_hurries_them(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of an order comes after the answer to its POST has been written; with O07 before."""
+    async with running() as local:
+        await local.step(3)
+        order: list[str] = []
+        publish, write = local.venue.updates.publish, aiohttp.web.Response.write_eof
+
+        def tell(updates: list[dict[str, Any]]) -> None:
+            order.extend(update["event"] for update in updates)
+            publish(updates)
+
+        async def answer(response: aiohttp.web.Response, data: bytes = b"") -> None:
+            await write(response, data)
+            order.append("reply")
+
+        if early:
+            await local.arm("O07")
+        monkeypatch.setattr(local.venue.updates, "publish", tell)
+        monkeypatch.setattr(aiohttp.web.Response, "write_eof", answer)
+        await post(local)
+        assert order == (["new", "reply"] if early else ["reply", "new"])
 
 
 async def test_partial_fills_name_their_own_size_and_the_order_its_sum() -> None:
