@@ -14,6 +14,7 @@ from engine.control import private_folder
 
 BEAT_EVERY_S = 1.0
 HEARTBEAT, TRIPPED = "heartbeat", "tripped"
+DEAD_MAN = "C32 dead_man"
 
 
 class Heartbeat:

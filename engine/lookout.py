@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.alerts import Alerts
 from engine.events import LateFill, Link, Reconciliation, StrategyHalted, TradingStateChanged
+from engine.heartbeat import DEAD_MAN
 from engine.observers import Observers
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Lookout:
     def _on_state(self, changed: TradingStateChanged) -> None:
         word = {"active": "active", "reduce_only": "reduce-only", "halted": "halted"}[changed.state]
         why = {"control": changed.control, "why": changed.reason}
-        if changed.control == OPERATOR:
+        if changed.control == OPERATOR and not changed.reason.startswith(DEAD_MAN):
             self._alerts.raise_alert("trading", "info", f"the operator made trading {word}", why=changed.reason)
         elif changed.state == "halted":
             self._alerts.raise_alert("halt", "critical", "trading is halted", **why)

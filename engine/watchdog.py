@@ -94,7 +94,7 @@ class Watchdog:
         self._retry_ns, self._retry_s = 0, RETRY_MIN_S
 
     async def _cancel(self, silent_s: float) -> None:
-        told = f"C32 dead_man: no heartbeat for {silent_s:.0f} s >= {self._settings.cancel_after_s:g} s"
+        told = f"{heartbeat.DEAD_MAN}: no heartbeat for {silent_s:.0f} s >= {self._settings.cancel_after_s:g} s"
         with suppress(OSError):  # a full disk does not keep orders open
             heartbeat.trip(self._folder, told)
         if self._emergency is None:
