@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from engine.report import Result
 
 RUN_JOURNAL, BACKTEST_JOURNAL = "run.journal", "backtest.journal"
+BACKTEST_LOG = "backtest.log.jsonl"
 SAMPLES = 1000
 SAMPLE_STEPS_NS = (
     MINUTE_NS,
@@ -217,8 +218,9 @@ def backtest(config: RunConfig, progress: Progress | None = None) -> Result:
     target = config.out_dir / BACKTEST_JOURNAL
     partial = target.with_suffix(".partial")
     with _nothing_left_on_failure(config.out_dir, partial):
-        ledger = Journal(partial, durability="batch")
-        Run(config, ledger).replay(progress)
+        built = Run(config, Journal(partial, durability="batch"))
+        with _log_on_demand(built):
+            built.replay(progress)
     _remove(target)
     partial.rename(target)
     return Result.from_journal(target)
@@ -231,14 +233,17 @@ def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
         Divergence: naming the first record that differs.
         JournalError: the journal cannot be read, or its tape is another one now.
     """
+    from engine import logs
+
     journal.header(path)
     ledger = Journal(path, follow=True, frozen=True)
     run = Run(from_dict(json.loads(ledger.noted("config"))), ledger, again=True)
     try:
-        if run.is_live:
-            run.replay_inputs()
-        else:
-            run.replay(progress)
+        with logs.on_demand(level="error", event_time_ns=lambda: run.core.now_ns):  # the rest was told the first time
+            if run.is_live:
+                run.replay_inputs()
+            else:
+                run.replay(progress)
     except Divergence as difference:
         if difference.recorded or journal.is_ended(path):
             raise  # otherwise the run was stopped before the end of its feed, and all that it holds is matched
@@ -288,6 +293,20 @@ def _report(config: RunConfig, path: Path) -> int:
     console.print(summary.table(result))
     console.print(f"report: {page}")
     return 0
+
+
+@contextmanager
+def _log_on_demand(built: Run) -> Iterator[None]:
+    """Let strategies log in simulated time: warnings to the console, and more or a file when the configuration asks."""
+    from engine import logs
+
+    log = built.config.log
+    file = built.config.out_dir / BACKTEST_LOG if log.file and "file" in log.model_fields_set else None
+    if file is not None:
+        file.unlink(missing_ok=True)  # it tells of this run alone
+    level = log.level if "level" in log.model_fields_set else "warning"
+    with logs.on_demand(level=level, file=file, event_time_ns=lambda: built.core.now_ns):
+        yield
 
 
 @contextmanager

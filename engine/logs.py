@@ -2,7 +2,7 @@
 
 Every record carries the engine's own time (`ts_event`), which in a replay is not the wall's, and passes a mask as its
 last step, so that a secret is in no line, whether as a value, under a telling key or inside an exception's text.
-Importing this configures nothing; the daemon calls `configure` once.
+Importing this configures nothing; the daemon calls `configure` once, a backtest `on_demand`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import os
 import re
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterable, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from engine.clock import Clock, LiveClock, to_datetime
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 MASK = "***"
 SECRET_LENGTH_MIN = 6  # hiding every "ab" would hide the log
@@ -27,6 +31,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _secrets: set[str] = set()
+_demanded: list[Callable[[], None]] = []
 
 Fields = MutableMapping[str, Any]
 
@@ -92,6 +97,37 @@ def configure(
         lines = processors.JSONRenderer(default=str, ensure_ascii=False)
         _attach(logging.FileHandler(file, encoding="utf-8"), shared, [processors.format_exc_info, lines])
     logging.root.setLevel(level.upper())
+
+
+@contextmanager
+def on_demand(**options: Any) -> Iterator[None]:
+    """Configure for a while, as soon as `logger` is asked for one: a run that logs nothing does not pay for it.
+
+    Whoever has configured structlog keeps what he has.
+    """
+    level_before = logging.root.level
+    _demanded.append(partial(configure, **options))
+    try:
+        yield
+    finally:
+        if _demanded:
+            _demanded.clear()
+        else:
+            import structlog
+
+            close()
+            structlog.reset_defaults()
+            logging.root.setLevel(level_before)
+
+
+def logger(**bound: Any) -> FilteringBoundLogger:
+    """Return a logger whose records carry these fields."""
+    import structlog
+
+    if _demanded and not structlog.is_configured():
+        _demanded.pop()()
+    log: FilteringBoundLogger = structlog.get_logger().bind(**bound)
+    return log
 
 
 def set_level(level: str) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
 from math import floor, inf, isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
 
 import msgspec
 
@@ -371,10 +371,9 @@ class Strategy:
 
     @cached_property
     def log(self) -> FilteringBoundLogger:
-        import structlog  # only a strategy that logs pays for it
+        from engine import logs  # only a strategy that logs pays for it
 
-        log: FilteringBoundLogger = structlog.get_logger().bind(strategy=self.name)
-        return log
+        return logs.logger(strategy=self.name)
 
     # --- wiring, by the engine -------------------------------------------------------------------------------------
 
@@ -422,9 +421,10 @@ def parameters(cls: type[Strategy]) -> dict[str, Any]:
         ConfigError: a parameter has no default.
     """
     found: dict[str, Any] = {}
+    hints = get_type_hints(cls)
     for owner in reversed(cls.__mro__[: cls.__mro__.index(Strategy)]):
         for name in vars(owner).get("__annotations__", {}):
-            if name.startswith("_"):
+            if name.startswith("_") or ClassVar in (hints[name], get_origin(hints[name])):
                 continue
             if not hasattr(cls, name):
                 raise ConfigError(f"{cls.__module__}.{cls.__name__}: parameter '{name}' needs a default")

@@ -99,8 +99,14 @@ class JournalConfig(Table):
 class LogConfig(Table):
     """What is told about the run while it runs."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least serious record kept.")
-    file: bool = Field(True, description="Also write `log.jsonl`, one JSON record a line, into `out_dir`.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least serious record kept. A backtest keeps warnings and errors unless this is set."
+    )
+    file: bool = Field(
+        True,
+        description="Also write `log.jsonl`, one JSON record a line, into `out_dir`. A backtest writes its "
+        "`backtest.log.jsonl` only when this is set.",
+    )
 
 
 class MetricsConfig(Table):
