@@ -35,6 +35,9 @@ create table if not exists pages
 create table if not exists notes (key text primary key, value text not null);
 """
 
+REFUSALS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""What SQLite says where the disk, and not the file, is the trouble; finer codes add a multiple of 256."""
+
 _encoder = msgspec.json.Encoder()
 encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _decode = msgspec.json.Decoder(Record).decode
@@ -226,6 +229,8 @@ def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection
     except (sqlite3.Error, OSError) as error:
         if connection is not None:
             connection.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSALS and not frozen:
+            raise JournalWriteError(f"{path}: the disk refused a new journal: {error}") from error
         wrong = "is no journal" if path.is_file() else "cannot be written"
         raise JournalError(f"{path} {wrong}: {error}") from error
     return connection

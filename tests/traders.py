@@ -162,3 +162,57 @@ class Script(Strategy):
         count = self.seen[bar.symbol] = self.seen.get(bar.symbol, 0) + 1
         for call, fields in self.script.get(bar.symbol, {}).get(str(count), ()):
             getattr(self, call)(bar.symbol, **fields)
+
+
+class Faulty(Everything):
+    """Trade like `Everything`, and stop at one event: by an exception, or quietly, for comparison."""
+
+    callback: str = "on_bar"
+    count: int = 10
+    raises: bool = True
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.calls = 0
+        self.stopped = False
+        self.meet("on_start")
+
+    def meet(self, callback: str) -> bool:
+        """Tell whether to go on."""
+        self.calls += callback == self.callback
+        if not self.stopped and callback == self.callback and self.calls >= self.count:
+            self.stopped = True
+            if self.raises:
+                raise ZeroDivisionError(f"in {callback}")
+            for order in self.open_orders():
+                if not self._core.risk.reduces(order):
+                    self.cancel_order(order)
+        return not self.stopped
+
+    def on_bar(self, bar: Bar) -> None:
+        if self.meet("on_bar"):
+            super().on_bar(bar)
+
+    def on_quote(self, quote: Quote) -> None:
+        if self.meet("on_quote"):
+            super().on_quote(quote)
+
+    def on_trade(self, trade: Trade) -> None:
+        if self.meet("on_trade"):
+            super().on_trade(trade)
+
+    def on_news(self, news: News) -> None:
+        if self.meet("on_news"):
+            super().on_news(news)
+
+    def on_fill(self, fill: Fill) -> None:
+        if self.meet("on_fill"):
+            super().on_fill(fill)
+
+    def on_order(self, order: Order) -> None:
+        if self.meet("on_order"):
+            super().on_order(order)
+
+    def on_timer(self, timer: Timer) -> None:
+        if self.meet("on_timer"):
+            super().on_timer(timer)
