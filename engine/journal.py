@@ -13,6 +13,7 @@ import hashlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -110,8 +111,10 @@ class Journal:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Write what is left and close the file."""
+        """Write what is left and close the file, which then is one file and needs nothing beside it."""
         self._write()
+        with suppress(sqlite3.OperationalError):  # somebody reads it meanwhile: then its log stays beside it
+            self._connection.execute("pragma journal_mode = delete")
         self._connection.close()
 
     def abandon(self) -> None:

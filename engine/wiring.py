@@ -7,7 +7,7 @@ strategy changes it, so that the corridor calls a ready tuple of bound methods a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any
 
 from engine.bars import SESSION_NS, BarBuilder, kind_ns
@@ -55,7 +55,7 @@ class Wiring:
                 if getattr(type(strategy), name) is not getattr(Strategy, name):
                     callback = getattr(strategy, name)
                     if name in ("on_start", "on_stop"):
-                        callback = partial(_without_event, callback)
+                        callback = update_wrapper(partial(_without_event, callback), callback)
                     self._callbacks[strategy.name, name] = wrap(callback, strategy.name) if wrap else callback
         self._subscribe()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from engine import Bar, Fill, News, Order, Quote, Strategy, Timer, Trade
@@ -216,3 +217,11 @@ class Faulty(Everything):
     def on_timer(self, timer: Timer) -> None:
         if self.meet("on_timer"):
             super().on_timer(timer)
+
+
+class Ticking(Everything):
+    """Trade like `Everything`, and write a dot to the standard error at every bar, for whoever waits to kill it."""
+
+    def on_bar(self, bar: Bar) -> None:
+        os.write(2, b".")
+        super().on_bar(bar)
