@@ -6,7 +6,7 @@ Times go out as milliseconds of the exchange's own wall clock, because the page 
 from __future__ import annotations
 
 from html import escape
-from math import floor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 POINTS_MAX = 4_000
 SYMBOLS_MAX = 30
 MARKERS_MAX = 1_000
-HALF_DAY_MS = 12 * 3_600_000
+MINUTE_MS = 60_000
+QUARTER_MS = 15 * MINUTE_MS
+HALF_DAY_MS = 12 * 60 * MINUTE_MS
 DAY_MS = 2 * HALF_DAY_MS
+GAP_MIN_MS = 120 * MINUTE_MS
 
 Plain = dict[str, Any]
 
@@ -34,12 +37,13 @@ def data(result: Result) -> Plain:
     shown = frame.iloc[picked]
     times = _clock_ms(shown.index)
     moving = _clock_ms(frame.index[frame["moved"].to_numpy()])
+    filled = _clock_ms(pd.DatetimeIndex(result.fills["time"]))
     intraday = len(moving) > 2 and float(np.median(np.diff(moving))) < HALF_DAY_MS
     scale = shown["equity_usd"].where(shown["equity_usd"] > 0)
     return {
         "times": times.tolist(),
         "intraday": intraday,
-        "breaks": _breaks(moving) if intraday and result.run.calendar != "24/7" else [],
+        "breaks": _breaks(np.concatenate([moving, filled])) if intraday and result.run.calendar != "24/7" else [],
         "equity": _list(shown["equity_usd"], 2),
         "benchmark": _list(shown["benchmark_usd"], 2),
         "drawdown": _list(shown["drawdown"], 6),
@@ -115,17 +119,19 @@ def _costs(result: Result) -> Plain:
     return {"times": times[rows].tolist(), "fees": _list(fees.iloc[rows], 4), "slippage": _list(slippage.iloc[rows], 4)}
 
 
-def _breaks(moving: Any) -> list[Plain]:
-    """Cut the hours, weekends and holidays in which nothing moved out of the time axis."""
-    days, clock = np.unique(moving // DAY_MS), moving % DAY_MS
-    first, last = float(clock.min()) / 3_600_000, float(clock.max()) / 3_600_000
-    cuts: list[Plain] = []
-    if last - first < 22:
-        cuts.append({"pattern": "hour", "bounds": [min(last + 0.02, 24), floor(first * 4) / 4]})
-    if not any((int(day) + 3) % 7 >= 5 for day in days):
-        cuts.append({"bounds": ["sat", "mon"]})
-    empty = [day for day in range(int(days[0]), int(days[-1])) if day not in days and (day + 3) % 7 < 5]
-    return cuts + ([{"values": [day * DAY_MS for day in empty]}] if empty else [])
+def _breaks(moments: Any) -> list[Plain]:
+    """Cut the nights, weekends and holidays between the days of these moments out of the time axis.
+
+    Each gap is cut by itself: where rules for hours, weekends and holidays meet, plotly folds the lines back.
+    """
+    days, clock = np.unique(moments // DAY_MS), moments % DAY_MS
+    opens_ms, closes_ms = int(clock.min() // QUARTER_MS * QUARTER_MS), int(clock.max()) + MINUTE_MS
+    cuts: dict[int, list[int]] = {}
+    for day, following in pairwise(days.tolist()):
+        gap_ms = (following - day) * DAY_MS - (closes_ms - opens_ms)
+        if gap_ms > GAP_MIN_MS:
+            cuts.setdefault(gap_ms, []).append(day * DAY_MS + closes_ms)
+    return [{"values": starts, "dvalue": gap_ms} for gap_ms, starts in cuts.items()]
 
 
 def _clock_ms(index: pd.Index[Any]) -> Any:

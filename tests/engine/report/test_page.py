@@ -7,6 +7,7 @@ import json
 import re
 import webbrowser
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,35 @@ def test_hours_weekends_and_holidays_without_prices_are_cut_out_of_the_axis() ->
         story.marks["SPY"] = story.marks.get("SPY", 100.0) + trading
         story.snapshot()
     breaks = data(Result.from_records(story.end()).html())["breaks"]
-    assert breaks[0] == {"pattern": "hour", "bounds": [16.02, 10]}
-    assert breaks[1] == {"bounds": ["sat", "mon"]}
-    assert breaks[2] == {"values": [1_550_448_000_000]}
+    cut = [
+        [f"{pd.Timestamp(ms, unit='ms'):%a %d %H:%M}" for ms in (start, start + gap["dvalue"])]
+        for gap in breaks
+        for start in gap["values"]
+    ]
+    assert cut == [["Thu 14 16:01", "Fri 15 10:00"], ["Fri 15 16:01", "Tue 19 10:00"]]
+
+
+moves = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(0, 1439), st.booleans()), min_size=3, max_size=40, unique=True
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(moves)
+def test_no_two_cuts_of_the_axis_overlap_and_none_hides_a_price(moments: list[tuple[int, int, bool]]) -> None:
+    """Whatever the hours and the holidays: where plotly's cuts meet, its lines run backwards."""
+    story = Story()
+    for day, minute, fills in sorted(moments):
+        story.ts_ns = START_NS + (day * 1440 + minute) * 60_000_000_000
+        story.marks["SPY"] = story.marks.get("SPY", 100.0) + 1
+        if fills:
+            story.trade("a", "SPY", "buy", "1", "100")
+        story.snapshot()
+    drawn = data(Result.from_records(story.end()).html())
+    cut = sorted((start, start + gap["dvalue"]) for gap in drawn["breaks"] for start in gap["values"])
+    assert all(end <= start for (_, end), (start, _) in pairwise(cut))
+    seen = [*drawn["times"][1:], *drawn["costs"]["times"]]  # the first shows the start, before any price
+    assert not [time for time in seen for start, end in cut if start <= time < end]
 
 
 def test_the_page_says_what_a_reader_must_know(busy: Result) -> None:
