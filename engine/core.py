@@ -24,7 +24,6 @@ from engine.events import (
     Fill,
     InboxEvent,
     LateFill,
-    MarketEvent,
     News,
     OrderUpdate,
     Quote,
@@ -77,7 +76,7 @@ class Core:
         }  # fmt: skip
         wiring.tell, schedule.wake = self.tell, self._wake
 
-    def run(self, batches: Iterable[Sequence[MarketEvent]]) -> None:
+    def run(self, batches: Iterable[Sequence[InboxEvent]]) -> None:
         """Take every event of a recorded feed, in a plain loop."""
         walk = self.walk
         with localcontext(MONEY):

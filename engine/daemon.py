@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import localcontext
@@ -30,13 +31,12 @@ from engine.events import (
     MarketEvent,
     OrderUpdate,
     RunStarted,
-    Signal,
 )  # fmt: skip
 from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import OrderBook
 from engine.portfolio import MONEY, Portfolio
-from engine.ports import Feed, LiveFeed, SilentBroker
+from engine.ports import Feed, LiveFeed, SilentBroker, SilentFeed
 from engine.risk import RiskManager
 from engine.schedule import Schedule
 from engine.strategy import configure
@@ -82,14 +82,12 @@ class Run:
         again: bool = False,
     ) -> None:
         self.config, self.journal = config, ledger
-        feed_class, broker_class = (
-            plugins.load(kind, one.use) for kind, one in ((plugins.FEED, config.feed), (plugins.BROKER, config.broker))
-        )
-        self.is_live = not hasattr(feed_class, "batches")
+        sessions, settings = Sessions(config.calendar), config.broker.settings
+        broker_class = plugins.load(plugins.BROKER, config.broker.use)
+        self.feed = _feed(config, sessions, again=again)
+        self.is_live = not hasattr(self.feed, "batches")
         if not (self.is_live or broker_class.simulated):
             raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
-        self.feed: Feed | LiveFeed = feed_class(config.feed.settings)
-        sessions, settings = Sessions(config.calendar), config.broker.settings
         portfolio = Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
         orders, schedule = OrderBook(portfolio), Schedule()
         strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
@@ -104,6 +102,8 @@ class Run:
             else broker_class(
                 settings, sessions=sessions, account=portfolio, seed=config.seed, **_models(broker_class, settings)
             )
+            if broker_class.simulated
+            else broker_class(settings, mode=config.mode, seed=config.seed)
         )
         for strategy, one in zip(strategies, config.strategies, strict=True):
             vars(strategy).update(name=one.name, symbols=symbols[one.name])
@@ -144,10 +144,18 @@ class Run:
     def replay(self, progress: Progress | None = None) -> None:
         """Take the whole feed in a plain loop, and finish."""
         self.begin()
-        batches = cast(Feed, self.feed).batches()
+        batches = self.batches()
         self.core.run(batches if progress is None else self._told(batches, progress))
         with localcontext(MONEY):
             self.core.supervisor.finish(ended=True)
+
+    def batches(self) -> Iterator[Sequence[InboxEvent]]:
+        """Yield the tape's events and, in its place, each command that the journal in hand holds."""
+        batches = cast(Feed, self.feed).batches()
+        if not self.journal.following:
+            return batches
+        recorded = journal.read(self.journal.path)
+        return with_commands(batches, [record for record in recorded if isinstance(record, Command)])
 
     def recorded_inputs(self) -> Iterator[InboxEvent]:
         """Yield the events that a live run's journal holds, in the order in which the corridor took them."""
@@ -163,17 +171,46 @@ class Run:
                 self.core.process(event)
             self.core.supervisor.finish(ended=False)
 
-    def _told(self, batches: Iterator[Sequence[MarketEvent]], progress: Progress) -> Iterator[Sequence[MarketEvent]]:
+    def _told(self, batches: Iterator[Sequence[InboxEvent]], progress: Progress) -> Iterator[Sequence[InboxEvent]]:
         for batch in batches:
             yield batch
             progress(self.core.events, self.core.now_ns, self.feed.span_ns)
 
 
+def with_commands(
+    batches: Iterator[Sequence[MarketEvent]], commands: Sequence[Command]
+) -> Iterator[Sequence[InboxEvent]]:
+    """Yield batches with each command after as many events as the corridor had taken before it."""
+    waiting, taken = deque(commands), 0
+    for batch in batches:
+        start = 0
+        while waiting and waiting[0].events <= taken + len(batch) - start:
+            end = start + waiting[0].events - taken
+            if end > start:
+                yield batch[start:end]
+            yield [waiting.popleft()]
+            taken, start = taken + end - start + 1, end
+        if start < len(batch):
+            yield batch[start:]
+            taken += len(batch) - start
+
+
 def _inputs(*, is_live: bool, simulated: bool) -> frozenset[type]:
     """Return the events that only the journal can give back; the answers of a simulated venue are made again."""
     if not is_live:
-        return frozenset({Command, Signal})
+        return frozenset()
     return frozenset(get_args(InboxEvent)) - (frozenset({Fill, OrderUpdate}) if simulated else frozenset())
+
+
+def _feed(config: RunConfig, sessions: Sessions, *, again: bool = False) -> Feed | LiveFeed:
+    feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
+    if hasattr(feed_class, "batches"):
+        tape: Feed = feed_class(settings)
+        return tape
+    if again:
+        return SilentFeed(getattr(settings, "symbols", ()))
+    live: LiveFeed = feed_class(settings, mode=config.mode, sessions=sessions, seed=config.seed)
+    return live
 
 
 def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
@@ -191,24 +228,25 @@ def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
 
 
 def _symbols(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    if "*" in known and "*" in wanted:
+        raise ConfigError("a feed of all symbols needs a strategy that names its own")
     for symbol in wanted:
-        if symbol != "*" and symbol not in known:
+        if symbol != "*" and symbol not in known and "*" not in known:
             raise ConfigError(f"symbol '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
     return tuple(known) if "*" in wanted else tuple(wanted)
 
 
 def check(config: RunConfig) -> str:
     """Build everything but a journal, and return the resolved plan for a person."""
-    if config.calendar not in ("24/7", "XNYS", "XNAS"):  # known to exist; loading one costs more than all the rest
-        Sessions(config.calendar)
-    feed: Feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
+    feed = _feed(config, Sessions(config.calendar))
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)
         _symbols(one.symbols, feed.symbols)
     first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
+    span = f"{first} to {last}" if feed.fingerprint else "live"
     ledger = config.out_dir / RUN_JOURNAL
     start = f"goes on with {ledger}" if ledger.exists() else f"starts anew in {config.out_dir}"
-    return f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {first} to {last}\nthis run {start}"
+    return f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {span}\nthis run {start}"
 
 
 def backtest(config: RunConfig, progress: Progress | None = None) -> Result:

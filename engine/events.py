@@ -211,12 +211,16 @@ class Reconciliation(Event, frozen=True, gc=False):
 
 
 class Command(Event, frozen=True, gc=False):
-    """A person's word to the running engine, ordered and journaled like any other event."""
+    """A person's word to the running engine, ordered and journaled like any other event.
+
+    `events` is how many the corridor had taken before it: on a tape, that is its place when the run is done over.
+    """
 
     action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten"]
     ts_event_ns: int
     ts_recv_ns: int
     reason: str = ""
+    events: int = 0
 
 
 # --- what is asked, and what became of it --------------------------------------------------------------------------

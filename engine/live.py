@@ -16,10 +16,11 @@ from engine.bus import Inbox
 from engine.clock import Clock
 from engine.daemon import Run
 from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError
-from engine.events import SECOND_NS, AccountOpened, Command, Fill, MarketEvent, OrderUpdate, Tick
+from engine.events import SECOND_NS, AccountOpened, Command, Fill, InboxEvent, OrderUpdate, Tick
+from engine.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
-from engine.ports import AccountState, Feed, LiveBroker, LiveFeed
+from engine.ports import AccountState, LiveBroker, LiveFeed
 from engine.recovery import Reconciler, waiting
 from engine.wiring import Callback
 
@@ -73,13 +74,14 @@ class Daemon:
         self.log = structlog.get_logger()
         self._tasks: list[asyncio.Task[Any]] = []
 
-    async def main(self) -> int:
+    async def main(self, operations: Operations) -> int:
         """Trade until the feed ends or a signal comes; return the exit code.
 
         Raises:
             TradingError: what ended the run.
         """
         setcontext(MONEY.copy())  # of this task and those it starts
+        self._operations = operations
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,6 +89,7 @@ class Daemon:
         stopping = asyncio.create_task(stop.wait(), name="stop")
         walking = self._start("corridor", self._walk())
         self._start("status", self._show())
+        self._start("operations", self._operations.run())
         self._start("start", self._begin_live() if self.run.is_live else self._begin_tape())
         try:
             while not (stopping.done() or walking.done()):
@@ -109,9 +112,10 @@ class Daemon:
         return task
 
     async def _walk(self) -> None:
+        process = self._operations.timed(self.core.process)
         async for events in self.inbox.batches():
             for event in events:
-                self.core.process(event)
+                process(event)
 
     async def _show(self) -> None:
         with status.view(self) as show:
@@ -122,10 +126,10 @@ class Daemon:
     # --- a tape ----------------------------------------------------------------------------------------------------
 
     async def _begin_tape(self) -> None:
-        feed, core = cast(Feed, self.run.feed), self.core
+        core = self.core
         self.run.begin()
         try:
-            batches = feed.batches()
+            batches = self.run.batches()
             rest = await self._follow(batches)
             await pace(chain([rest], batches), self.inbox.publish, speed=self.run.config.feed.speed, clock=self.clock)
         except FeedOverrun as error:
@@ -134,7 +138,7 @@ class Daemon:
         finally:
             self.inbox.close()
 
-    async def _follow(self, batches: Iterator[Sequence[MarketEvent]]) -> Sequence[MarketEvent]:
+    async def _follow(self, batches: Iterator[Sequence[InboxEvent]]) -> Sequence[InboxEvent]:
         """Do over what the journal holds, at full speed; return the rest of the batch in which it ends."""
         journal, core = self.run.journal, self.core
         if not journal.following:
@@ -233,13 +237,14 @@ class Daemon:
 
 
 async def serve(run: Run, stopwatch: Stopwatch, clock: Clock) -> int:
-    """Run the daemon and leave a closed journal, whatever ends it."""
+    """Operate a daemon to its end, and leave a closed journal, whatever ends it."""
     daemon = Daemon(run, stopwatch, clock)
-    try:
-        return await daemon.main()
-    except JournalWriteError:
-        run.journal.abandon()
-        raise
-    except BaseException:
-        run.journal.close()
-        raise
+    async with Operations(daemon) as operations:
+        try:
+            return await daemon.main(operations)
+        except JournalWriteError:
+            run.journal.abandon()
+            raise
+        except BaseException:
+            run.journal.close()
+            raise

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from engine.config import RunConfig, from_dict
 from engine.config.tables import flat
@@ -51,7 +52,7 @@ class Operator:
     ) -> None:  # fmt: skip
         self._daemon, self._tally, self._sleep = daemon, Tally(observers), sleep
         self._unacknowledged, self._reload_into = unacknowledged, reload
-        self._taken: dict[int, asyncio.Event] = {}
+        self._taken: dict[Command, asyncio.Event] = {}
         self._beats: deque[tuple[int, int]] = deque(maxlen=RATE_OVER_BEATS)
         self.beat()
         observers.observe(Command, self._on_command)
@@ -90,7 +91,7 @@ class Operator:
         """Publish a command and wait until the corridor has done it; return whether it has."""
         now = self.now_ns()
         command, taken = Command(action, now, now, why), asyncio.Event()
-        self._taken[id(command)] = taken
+        self._taken[command] = taken
         try:
             self._daemon.inbox.publish(command)
             async with asyncio.timeout(TAKEN_WITHIN_S):
@@ -98,11 +99,11 @@ class Operator:
         except TimeoutError:
             return False
         finally:
-            del self._taken[id(command)]
+            del self._taken[command]
         return True
 
     def _on_command(self, command: Command) -> None:
-        if taken := self._taken.get(id(command)):  # the very object goes through the inbox
+        if taken := self._taken.get(replace(command, events=0)):  # on a tape the journal adds its place
             taken.set()
 
     async def _settle(self, *, positions: bool) -> None:

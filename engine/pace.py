@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.clock import Clock
-from engine.events import HOUR_NS, SECOND_NS, MarketEvent
+from engine.events import HOUR_NS, SECOND_NS, InboxEvent
 
 GAP_NS = HOUR_NS
 GAP_WAIT_S = 1.0
@@ -14,7 +14,7 @@ EVENTS_AT_ONCE = 1000
 
 
 async def pace(
-    batches: Iterable[Sequence[MarketEvent]], publish: Callable[[MarketEvent], None], *, speed: float, clock: Clock
+    batches: Iterable[Sequence[InboxEvent]], publish: Callable[[InboxEvent], None], *, speed: float, clock: Clock
 ) -> None:
     """Publish each event when its time has come, `speed` simulated seconds a second; 0 means at once.
 

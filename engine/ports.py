@@ -223,6 +223,19 @@ class SimulatedBroker(Broker, Protocol):
         ...
 
 
+class SilentFeed:
+    """Stands where a live feed stood when a recorded run is done over: its events are in the journal."""
+
+    span_ns: tuple[int, int] = (0, 0)
+    fingerprint = ""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.symbols: Sequence[str] = tuple(sorted(symbols))
+
+    async def run(self, publish: Publish) -> None:
+        """Publish nothing."""
+
+
 class SilentBroker:
     """Stands where a live broker stood when a recorded run is done over: its answers are in the journal."""
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from engine.clock import Sessions
 from engine.events import (
     SECOND_NS,
@@ -243,6 +245,8 @@ class Supervisor:
         core.tell(core.wiring.hearing("on_corporate_action", (action.symbol,)), action)
 
     def _on_command(self, command: Command) -> None:
+        if Command not in self._core.inputs:  # no tape holds it, so the journal must, and where it came
+            self._core.journal.append(replace(command, events=self._core.events))
         core, risk, now = self._core, self._core.risk, self._core.now_ns
         reason = command.reason or "asked for"
         if command.action == "resume":

@@ -30,7 +30,7 @@ class FakeFeed:
     span_ns: ClassVar[tuple[int, int]] = (0, 0)
     fingerprint: ClassVar[str] = ""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, **_: Any) -> None:
         self.settings = settings
 
     async def run(self, publish: Publish) -> None:

@@ -232,12 +232,12 @@ class Stream:
     """A live feed that a test reads out itself."""
 
     class Settings(BaseModel):
-        pass
+        symbols: tuple[str, ...] = ("AAA",)
 
     symbols = ("AAA",)
     fingerprint = ""
 
-    def __init__(self, _settings: Settings) -> None:
+    def __init__(self, _settings: Settings, **_: object) -> None:
         pass
 
     async def run(self, publish: Publish) -> None:

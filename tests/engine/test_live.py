@@ -18,6 +18,7 @@ from engine.errors import BrokerError, ConfigError
 from engine.events import (
     AccountOpened,
     Approved,
+    Command,
     Fill,
     Intent,
     OrderUpdate,
@@ -80,15 +81,13 @@ async def session(folder: Path, until: Any, **broker: Any) -> daemon.Run:
     settings = config(folder, **broker)
     run = daemon.Run(settings, Journal(path, follow=path.exists()))
     run.journal.note("config", json.dumps(settings.resolved()))
-    watched = live.Daemon(run, live.Stopwatch(1e9, clock), clock)
-    task = asyncio.create_task(watched.main())
+    task = asyncio.create_task(live.serve(run, live.Stopwatch(1e9, clock), clock))
     async with asyncio.timeout(10):
         while not (task.done() or until(run.core)):
             await asyncio.sleep(0)
     if not task.done():
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        run.journal.close()
     else:
         task.result()
     return run
@@ -245,3 +244,41 @@ async def test_an_overfill_is_booked_and_halts(tmp_path: Path) -> None:
     assert run.core.risk.state == "halted"
     halts = [record for record in records(tmp_path) if isinstance(record, TradingStateChanged)]
     assert halts[-1].reason == "order live-once-1 for 10 was filled for 11"
+
+
+def test_a_command_on_a_tape_is_done_over_in_its_place(tmp_path: Path) -> None:
+    """A halt in the middle of a batch, and one at its end, stand in the journal with the events before them."""
+    events = [fakes.bar(minute, 100.0) for minute in range(1, 10)]
+    halt = Command("halt", 1, 1, "asked", events=4)
+    resume = Command("resume", 2, 2, "asked", events=10)
+    told = list(daemon.with_commands(iter([events[:6], events[6:]]), [halt, resume]))
+    flat = [event for batch in told for event in batch]
+    assert [flat.index(halt), flat.index(resume), len(flat)] == [4, 10, 11]
+
+
+async def test_a_halted_tape_run_verifies_and_goes_on_halted(tmp_path: Path) -> None:
+    """What a person said is part of the run."""
+    (tmp_path / "once.py").write_text(STRATEGY)
+    tree = {
+        "mode": "paper", "name": "tape", "seed": 1, "calendar": "XNYS", "out_dir": str(tmp_path),
+        "feed": {"use": "synthetic"}, "broker": {"use": "paper"},
+        "strategies": [{"name": "once", "use": f"{tmp_path}/once.py:Once", "symbols": "*", "params": {"at": 2}}],
+        "risk": {"profile": "wide"},
+    }  # fmt: skip
+    settings = from_dict(tree)
+    run = daemon.Run(settings, Journal(tmp_path / "run.journal"))
+    run.begin()
+    batches = run.batches()
+    first = next(batches)
+    for event in first[:50]:
+        run.core.process(event)
+    run.core.process(Command("halt", run.core.now_ns, run.core.now_ns, "asked"))
+    for event in first[50:200]:
+        run.core.process(event)
+    run.journal.close()
+    assert run.core.risk.state == "halted"
+    daemon.verify(tmp_path / "run.journal")
+    again = daemon.Run(settings, Journal(tmp_path / "run.journal", follow=True))
+    again.replay()
+    assert again.core.risk.state == "halted"
+    assert daemon.verify(tmp_path / "run.journal")[0] > run.journal.seq
