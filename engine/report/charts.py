@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from html import escape
 from itertools import pairwise
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 POINTS_MAX = 4_000
 SYMBOLS_MAX = 30
 MARKERS_MAX = 1_000
+BINS_MAX, BIN_MIN = 40, 0.001
 MINUTE_MS = 60_000
 QUARTER_MS = 15 * MINUTE_MS
 HALF_DAY_MS = 12 * 60 * MINUTE_MS
@@ -53,7 +55,7 @@ def data(result: Result) -> Plain:
         "strategies": [[escape(str(name)), _list(pnl.iloc[picked], 2)] for name, pnl in result.strategy_pnl.items()],
         "prices": [_price_chart(result, symbol, picked) for symbol in drawn(result)],
         "costs": _costs(result),
-        "trips": _list(result.trades["return_pct"], 4),
+        "trips": _histogram(result.trades["return_pct"].dropna().to_numpy(dtype="float64")),
     }
 
 
@@ -117,6 +119,26 @@ def _costs(result: Result) -> Plain:
     rows = np.unique(np.linspace(0, max(len(fills) - 1, 0), min(len(fills), POINTS_MAX)).astype(int))
     times = _clock_ms(pd.DatetimeIndex(fills["time"]))
     return {"times": times[rows].tolist(), "fees": _list(fees.iloc[rows], 4), "slippage": _list(slippage.iloc[rows], 4)}
+
+
+def _histogram(values: Any) -> Plain:
+    """Count values in bins of a round width, one of which begins at zero, so that none holds gains and losses."""
+    if not len(values):
+        return {"first": 0.0, "width": 1.0, "counts": []}
+    span = max(float(values.max()), 0.0) - min(float(values.min()), 0.0)
+    width = _round_up(max(span / BINS_MAX, BIN_MIN))
+    places = np.floor(values / width + 1e-9).astype("int64")
+    return {
+        "first": round(int(places.min()) * width, 10),
+        "width": width,
+        "counts": np.bincount(places - places.min()).tolist(),
+    }
+
+
+def _round_up(size: float) -> float:
+    """Return the next of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** floor(log10(size))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= size)
 
 
 def _breaks(moments: Any) -> list[Plain]:

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from engine.events import StrategyHalted, TradingStateChanged
 from engine.report import Result, summary
+from engine.report.charts import _histogram
 from tests.engine.report.story import START_NS, Story, busy_run
 from tests.engine.report.test_trips import DIVIDENDS, MOVES, SPLITS, TRADES, tell
 
@@ -132,6 +133,37 @@ def test_no_two_cuts_of_the_axis_overlap_and_none_hides_a_price(moments: list[tu
     assert all(end <= start for (_, end), (start, _) in pairwise(cut))
     seen = [*drawn["times"][1:], *drawn["costs"]["times"]]  # the first shows the start, before any price
     assert not [time for time in seen for start, end in cut if start <= time < end]
+
+
+@pytest.mark.parametrize(
+    ("returns", "first", "width", "counts"),
+    [
+        ([-0.47, -0.45, -0.39], -0.48, 0.02, [1, 1, 0, 0, 1]),  # 0.47 / 40 is next to 0.02
+        ([0.0, 0.0], 0.0, 0.001, [2]),  # all the same, at nothing
+        ([3.0, 3.0, 3.0], 3.0, 0.1, [3]),  # all the same
+        ([-1.0, 0.0, 0.99, 39.0], -1.0, 1.0, [1, 2, *[0] * 38, 1]),  # a loss and a gain are never in one bin
+    ],
+)
+def test_round_trips_are_counted_in_bins_of_a_round_width(
+    returns: list[float], first: float, width: float, counts: list[int]
+) -> None:
+    """One of at most forty or so begins at zero, and one that holds them all has a width too."""
+    assert _histogram(pd.Series(returns).to_numpy()) == {
+        "first": pytest.approx(first), "width": pytest.approx(width), "counts": counts,
+    }  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-100, 1e6, allow_nan=False), min_size=1, max_size=30))
+def test_every_round_trip_is_in_one_bin(returns: list[float]) -> None:
+    """However far apart they are, few bins hold all of them, each where it belongs."""
+    values = pd.Series(returns).to_numpy()
+    found = _histogram(values)
+    assert sum(found["counts"]) == len(returns)
+    assert len(found["counts"]) <= 42
+    end = found["first"] + len(found["counts"]) * found["width"]
+    assert found["first"] <= values.min() + 1e-6 * found["width"]
+    assert values.max() <= end
 
 
 def test_the_page_says_what_a_reader_must_know(busy: Result) -> None:
