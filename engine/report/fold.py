@@ -130,11 +130,10 @@ class Fold:
         if order is None:
             self.foreign_fills += 1  # another program's: in no book of this run
             return
-        try:
-            if self.book.fill(fill) is None:
-                return  # booked already
-        except InvariantError as error:
-            self.warnings.append(str(error))
+        if self.book.fill(fill) is None:
+            return  # booked already
+        if order.is_overfilled:
+            self.warnings.append(f"order {order.id} for {order.qty} was filled for {order.filled_qty}")
         self.executions.append(Execution(fill, order, _reference(order)))
         self.portfolio.fill(fill, order)
         self.trips.fill(fill, order.strategy)

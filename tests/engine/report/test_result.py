@@ -149,7 +149,7 @@ def test_executions_of_another_program_are_left_out_and_told() -> None:
 
 
 def test_an_order_filled_beyond_its_size_is_told_and_does_not_stop_the_report() -> None:
-    """The engine stops at this; the report must still open."""
+    """The engine books it and halts; the report shows both numbers."""
     story = Story()
     order_id = story.approve(story.intent("a", "SPY", "buy", "10"), "10")
     story.fill(order_id, "a", "SPY", "buy", "11", "10")
