@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from engine.report import metrics
+from engine.report.summary import counted
 
 if TYPE_CHECKING:
     from engine.report.result import Result
@@ -95,7 +96,7 @@ def _price_chart(result: Result, symbol: str, picked: Any) -> Plain:
     for split in splits:
         marks.iloc[: split.row] /= split.ratio
         prices[fills["time"] < split.time] /= split.ratio
-    note = f"{len(fills):,} executions."
+    note = f"{counted(len(fills), 'execution')}."
     if len(fills) > MARKERS_MAX:
         largest = fills["notional_usd"].nlargest(MARKERS_MAX).index
         fills = fills.loc[largest.sort_values()]

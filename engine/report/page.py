@@ -20,7 +20,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from engine.report import charts, summary
-from engine.report.tables import Cell, clock, figure, records, section, table, time, tone
+from engine.report.tables import Cell, clock, figure, records, section, table, time
 
 if TYPE_CHECKING:
     from engine.report.result import Result
@@ -106,21 +106,22 @@ def _halts(result: Result) -> str:
 
 
 def _cards(result: Result) -> str:
-    costs = " + ".join(summary.figure(result, key, "usd") for key in ("fees_usd", "slippage_usd"))
+    fees, slippage = (summary.figure(result, key, "usd") for key in ("fees_usd", "slippage_usd"))
     hits = summary.figure(result, "hit_rate_pct", "pct")
     cards = []
     for key, words, style, more in (
         ("total_return_pct", "Total return", "+pct", summary.figure(result, "pnl_usd", "+usd")),
         ("benchmark_return_pct", "Buy and hold", "+pct", "equal weight, same symbols"),
         ("drawdown_max_pct", "Maximum drawdown", "pct", summary.figure(result, "drawdown_max_days", "days")),
-        ("sharpe_ratio", "Sharpe ratio", "ratio", f"from {len(result.daily_returns)} daily returns"),
+        ("sharpe_ratio", "Sharpe ratio", "ratio", f"from {summary.counted(len(result.daily_returns), 'daily return')}"),
         ("trades", "Round trips", "count", f"hit rate {hits}" if len(result.trades) else ""),
-        ("cost_bps", "Fees and slippage", "bps", costs),
+        ("cost_bps", "Fees and slippage", "bps", f"{fees} fees, {slippage} slippage"),
     ):
         shown = f'<div class="value none">n/a</div><div class="more">{escape(result.unavailable.get(key, ""))}</div>'
         if result.summary[key] is not None:
             text = summary.figure(result, key, style)
-            shown = f'<div class="value{tone(text)}">{escape(text)}</div><div class="more">{escape(more)}</div>'
+            tone = summary.tone(result, key, text)
+            shown = f'<div class="value {tone}">{escape(text)}</div><div class="more">{escape(more)}</div>'
         cards.append(f'<div class="card"><div class="what">{words}</div>{shown}</div>')
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -141,9 +142,8 @@ def _figures(result: Result) -> str:
     columns = []
     for title, entries in summary.rows(result):
         rows = ""
-        for words, text, value in entries:
-            kind = " none" if value is None else tone(text)
-            rows += f'<tr><td>{words}</td><td class="num{kind}">{escape(text)}</td></tr>'
+        for words, text, tone in entries:
+            rows += f'<tr><td>{words}</td><td class="num {tone}">{escape(text)}</td></tr>'
         columns.append(f"<div><h3>{title}</h3><table><tbody>{rows}</tbody></table></div>")
     return section("Figures", f'<div class="columns">{"".join(columns)}</div>{_note(RATIOS)}')
 
@@ -236,7 +236,7 @@ def _best_and_worst(trades: pd.DataFrame) -> str:
         for trip in records(shown)
     )  # fmt: skip
     head = ("Strategy", "Symbol", "Side", "Quantity", "Entry", "at", "Exit", "at", "Held", "Fees", "Profit", "Return")
-    note = _note(f"All {len(trades):,} are in trades.csv.")
+    note = _note(f"In trades.csv: {summary.counted(len(trades), 'round trip')}.")
     return section("Best and worst round trips", table(head, rows) + note, long=True)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from engine.clock import Sessions, to_datetime
 from engine.errors import ConfigError
 from engine.report.fold import Fold
+from engine.report.summary import counted
 
 ROUND_THE_CLOCK = "24/7"
 
@@ -52,7 +53,7 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         last = f"{to_datetime(fold.last_ns):%Y-%m-%d %H:%M:%S} UTC"
         warnings.append(f"No end is recorded: the run was stopped or killed, or still goes on. Last record: {last}.")
     if fold.foreign_fills:
-        warnings.append(f"{fold.foreign_fills} executions belong to orders of another program and are left out.")
+        warnings.append(f"Left out: {counted(fold.foreign_fills, 'execution')} of another program's orders.")
     sessions = _sessions(str(config.get("calendar", ROUND_THE_CLOCK)), warnings)
     seed, feed = config.get("seed"), config.get("feed")
     run = Run(

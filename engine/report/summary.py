@@ -64,6 +64,8 @@ ROWS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
 }
 
+COLORS = {"gain": "green", "loss": "red", "none": "dim"}
+COSTS = frozenset({"fees_usd", "slippage_usd", "cost_bps"})
 FORMATS = {
     "usd": "${:,.2f}", "pct": "{:,.2f} %", "ratio": "{:,.2f}", "times": "{:,.2f} x", "bps": "{:,.2f} bps",
     "days": "{:,.1f} days", "count": "{:,.0f}",
@@ -134,7 +136,7 @@ def measure(result: Result, days: metrics.Daily) -> tuple[dict[str, Value], dict
 def _reasons(figures: dict[str, Value], days: metrics.Daily) -> dict[str, str]:
     short = len(days.returns) < metrics.RETURNS_MIN
     few = f"too short: {len(days.returns)} of {metrics.RETURNS_MIN} daily returns"
-    year = f"too short: {len(days.equity)} sessions, a year is needed"
+    year = f"too short: {counted(len(days.equity), 'session')}, a year is needed"
     why = {
         "annual_return_pct": year, "calmar_ratio": year if days.years < metrics.YEARS_MIN else "no drawdown",
         "volatility_annual_pct": few, "sharpe_ratio": few if short else "no variation",
@@ -146,10 +148,25 @@ def _reasons(figures: dict[str, Value], days: metrics.Daily) -> dict[str, str]:
     return {key: why.get(key, "too few snapshots") for key, value in figures.items() if value is None}
 
 
-def rows(result: Result) -> Iterator[tuple[str, list[tuple[str, str, Value]]]]:
-    """Yield each section with its rows: words, text, and the value for whoever wants to color it."""
+def rows(result: Result) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Yield each section with its rows: words, text and tone."""
     for section, entries in ROWS.items():
-        yield section, [(words, figure(result, key, style), result.summary[key]) for key, words, style in entries]
+        found = [(key, words, figure(result, key, style)) for key, words, style in entries]
+        yield section, [(words, text, tone(result, key, text)) for key, words, text in found]
+
+
+def tone(result: Result, key: str, text: str) -> str:
+    """Tell whether a figure is a `gain`, a `loss`, not there (`none`) or neither; a cost is a gain below zero."""
+    if result.summary[key] is None:
+        return "none"
+    if key in COSTS:
+        return "gain" if text.startswith("-") else ""
+    return {"+": "gain", "-": "loss"}.get(text[:1], "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 session`, `5 sessions`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def figure(result: Result, key: str, style: str) -> str:
@@ -176,6 +193,8 @@ def number(value: float, style: str) -> str:
 def _size(size: float, style: str) -> str:
     if style == "time":
         return _duration(size)
+    if style == "days" and size < 1:
+        return _duration(size * 86_400.0) if size else "0 days"
     if style == "qty":
         return f"{size:,.9f}".rstrip("0").rstrip(".")
     if style == "price":
@@ -192,9 +211,8 @@ def table(result: Result) -> Table:
     grid.add_column("value", justify="right")
     for section, entries in rows(result):
         grid.add_row(Text(section, style="bold not dim"), "")
-        for words, text, value in entries:
-            style = "dim" if value is None else {"-": "red", "+": "green"}.get(text[0], "")
-            grid.add_row(Text(f"  {words}"), Text(text, style=style))
+        for words, text, color in entries:
+            grid.add_row(Text(f"  {words}"), Text(text, style=COLORS.get(color, "")))
     notes = list(notices(result))
     grid.caption = Text("\n".join(notes), style="yellow") if notes else None
     grid.caption_justify = "left"
@@ -206,9 +224,10 @@ def notices(result: Result) -> Iterator[str]:
     if result.run.synthetic:
         yield "Synthetic data: a generated tape, not a market. Nothing here says how the strategy would have done."
     yield from result.run.warnings
-    sessions, gap_usd = result.summary["sessions"], result.summary["unexplained_usd"]
-    if result.summary["sharpe_ratio"] is not None and (sessions or 0) < FEW_SESSIONS:
-        yield f"Annualized from {sessions} sessions only: volatility and ratios are wide guesses, as the ± says."
+    sessions, gap_usd = int(result.summary["sessions"] or 0), result.summary["unexplained_usd"]
+    if result.summary["sharpe_ratio"] is not None and sessions < FEW_SESSIONS:
+        few = counted(sessions, "session")
+        yield f"Annualized from {few} only: volatility and ratios are wide guesses, as the ± says."
     if gap_usd is not None and abs(gap_usd) >= 0.01:
         yield (
             f"Fills and corporate actions leave {number(gap_usd, '+usd')} of the change in equity open: positions from "

@@ -55,11 +55,6 @@ def section(title: str, content: str, *, control: str = "", long: bool = False) 
     return f'<section{attribute}><div class="head"><h2>{title}</h2>{control}</div>{content}</section>'
 
 
-def tone(text: str) -> str:
-    """Return the class that colors a signed figure."""
-    return {"+": " gain", "-": " loss"}.get(text[:1], "")
-
-
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as dictionaries."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
@@ -68,5 +63,5 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _cell(cell: Cell) -> str:
     if cell.value is None:
         return f"<td>{escape(cell.text)}</td>"
-    color = tone(cell.text) if cell.signed else ""
+    color = {"+": " gain", "-": " loss"}.get(cell.text[:1], "") if cell.signed else ""
     return f'<td class="num{color}" data-value="{cell.value!r}">{escape(cell.text)}</td>'

@@ -271,12 +271,37 @@ def test_the_terminal_tells_the_same_figures(busy: Result) -> None:
         (1234.5, "usd", "$1,234.50"), (-0.004, "+usd", "$0.00"), (-3, "+usd", "-$3.00"), (3, "+usd", "+$3.00"),
         (12.345, "pct", "12.35 %"), (90, "time", "1.5 min"), (0.1, "time", "0.1 s"), (172_800, "time", "2.0 d"),
         (1234, "count", "1,234"), (0.00001234, "price", "1.234e-05"), (101.25, "price", "101.25"),
+        (0.0, "days", "0 days"), (0.0063, "days", "9.1 min"), (0.5, "days", "12.0 h"), (2.25, "days", "2.2 days"),
         (101.2345, "price", "101.2345"), (0.001, "qty", "0.001"), (100, "qty", "100"),
     ],
 )  # fmt: skip
 def test_numbers_are_written_the_same_everywhere(value: float, style: str, text: str) -> None:
     """Signs only where gains and losses are meant, and none on what rounds to zero."""
     assert summary.number(value, style) == text
+
+
+def test_a_cost_below_zero_is_a_gain_and_no_loss() -> None:
+    """Bought below the reference: green on the page and in the terminal; a cost above zero has no color."""
+    story = Story()
+    story.trade("a", "SPY", "buy", "10", "99", fee="1", reference="100")
+    story.snapshot()
+    result = Result.from_records(story.end())
+    tones = {words: tone for _, entries in summary.rows(result) for words, _, tone in entries}
+    assert (tones["Fees"], tones["Slippage"], tones["Fees and slippage"]) == ("", "gain", "gain")
+    assert '<td class="num gain">-$10.00</td>' in result.html()
+    assert "$1.00 fees, -$10.00 slippage" in result.html()
+
+
+def test_one_of_a_kind_is_not_told_in_the_plural() -> None:
+    """One session, one execution, one round trip."""
+    story = Story()
+    story.trade("a", "SPY", "buy", "1", "100")
+    story.trade("a", "SPY", "sell", "1", "101")
+    story.snapshot()
+    shown = visible(Result.from_records(story.end()).html())
+    assert "too short: 1 session, a year is needed" in shown
+    assert "In trades.csv: 1 round trip." in shown
+    assert not re.search(r"\b1 (sessions|executions|round trips|daily returns)\b", shown)
 
 
 @settings(deadline=None, max_examples=30)
