@@ -212,6 +212,9 @@ class Conversion:
         if not given & {*_TIMES}:
             raise ConfigError(f"which column is the time? Say --map ts_event_ns=COLUMN; {has}")
         made = {*_TIMES}
+        for name in ("open", "close"):
+            if "adj_close" in self._taken and "action" not in given and name not in self._taken:
+                raise ConfigError(f"adj_close shows a split only beside {name}: say --map {name}=COLUMN; {has}")
         if recipe.kind == "corporate_action" and given & {"split_ratio", "amount_usd", "adj_close"}:
             made.add("action")
         if recipe.interval_ns or self._unit_of(self._taken.get("ts_event_ns", "")) == "date":

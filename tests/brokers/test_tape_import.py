@@ -465,6 +465,16 @@ def test_an_adjustment_that_is_no_action_is_a_bad_row(tmp_path: Path) -> None:
     assert told.startswith(" line 3: adj_close before this row means neither a split nor a dividend: 'EBAY")
 
 
+@pytest.mark.parametrize("missing", ["open", "close"])
+def test_adjusted_closes_need_the_open_and_the_close(missing: str, tmp_path: Path) -> None:
+    """Without one of them they show nothing, and the option that is missing is named."""
+    text = "date,symbol,open,close,adj_close\n2015-07-17,EBAY,66,66.29,27.9\n2015-07-20,EBAY,27,27,27\n"
+    mapping = {"ts_event_ns": "date", "open": "open", "close": "close", "adj_close": "adj_close"}
+    del mapping[missing]
+    with pytest.raises(ConfigError, match=f"only beside {missing}: say --map {missing}=COLUMN; .* has date, symbol"):
+        imported(tmp_path, text, Recipe("corporate_action", mapping, calendar="XNYS"))
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
