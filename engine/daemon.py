@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from engine import bars, journal, plugins
 from engine.clock import LiveClock, Sessions, to_datetime
-from engine.config import RunConfig, from_dict
+from engine.config import RunConfig, StrategyConfig, from_dict
 from engine.core import Core
 from engine.errors import ConfigError, Divergence, JournalError, suggestion
 from engine.events import (
@@ -82,29 +82,17 @@ class Run:
         again: bool = False,
     ) -> None:
         self.config, self.journal = config, ledger
-        sessions, settings = Sessions(config.calendar), config.broker.settings
-        broker_class = plugins.load(plugins.BROKER, config.broker.use)
+        sessions, portfolio = Sessions(config.calendar), _portfolio(config)
         self.feed = _feed(config, sessions, again=again)
         self.is_live = not hasattr(self.feed, "batches")
-        if not (self.is_live or broker_class.simulated):
-            raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
-        portfolio = Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
+        broker = _broker(config, sessions, portfolio, again=again)
         orders, schedule = OrderBook(portfolio), Schedule()
         strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
-        symbols = {one.name: _symbols(one.symbols, self.feed.symbols) for one in config.strategies}
+        symbols = {one.name: _symbols(one, self.feed.symbols) for one in config.strategies}
         risk = RiskManager(
             config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
             symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
         )  # fmt: skip
-        broker: Any = (
-            SilentBroker()
-            if again and not broker_class.simulated
-            else broker_class(
-                settings, sessions=sessions, account=portfolio, seed=config.seed, **_models(broker_class, settings)
-            )
-            if broker_class.simulated
-            else broker_class(settings, mode=config.mode, seed=config.seed)
-        )
         for strategy, one in zip(strategies, config.strategies, strict=True):
             vars(strategy).update(name=one.name, symbols=symbols[one.name])
         intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
@@ -120,8 +108,8 @@ class Run:
         for strategy in strategies:
             strategy._join(self.core)
 
-    def begin(self, account: str = "", now_ns: int = 0) -> None:
-        """Write the header and start the strategies; on a journal that goes on, compare with its own.
+    def header(self, account: str = "", now_ns: int = 0) -> RunStarted:
+        """Return the run's first record; on a journal that goes on, compare with its own.
 
         Raises:
             JournalError: the journal is of another configuration, account or tape.
@@ -136,10 +124,16 @@ class Run:
         )  # fmt: skip
         if before is not None and before != started:
             raise JournalError(_other_run(ledger.path, before, started))
-        if not ledger.frozen:
-            ledger.note("config", json.dumps(config.resolved()))  # what `verify` will do over
+        return started
+
+    def begin(self, account: str = "", now_ns: int = 0) -> None:
+        """Write the header, unless the journal has it, and start the strategies."""
+        started = self.header(account, now_ns)
+        if not self.journal.frozen:
+            self.journal.note("config", json.dumps(self.config.resolved()))  # what `verify` will do over
+        warm_up_ns = round(self.config.warm_up_s * 1e9)
         with localcontext(MONEY):
-            self.core.supervisor.begin(started, round(config.warm_up_s * 1e9), waits=not self.core.broker.simulated)
+            self.core.supervisor.begin(started, warm_up_ns, waits=not self.core.broker.simulated)
 
     def replay(self, progress: Progress | None = None) -> None:
         """Take the whole feed in a plain loop, and finish."""
@@ -213,6 +207,21 @@ def _feed(config: RunConfig, sessions: Sessions, *, again: bool = False) -> Feed
     return live
 
 
+def _portfolio(config: RunConfig) -> Portfolio:
+    settings = config.broker.settings
+    return Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
+
+
+def _broker(config: RunConfig, sessions: Sessions, portfolio: Portfolio, *, again: bool = False) -> Any:
+    broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
+    if broker_class.simulated:
+        models = _models(broker_class, settings)
+        return broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed, **models)
+    if hasattr(plugins.load(plugins.FEED, config.feed.use), "batches"):
+        raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
+    return SilentBroker() if again else broker_class(settings, mode=config.mode, seed=config.seed)
+
+
 def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
     """Build the models of a simulated venue that its settings name and that it does not have itself."""
     found = {}
@@ -227,21 +236,24 @@ def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
     return found
 
 
-def _symbols(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _symbols(strategy: StrategyConfig, known: Sequence[str]) -> tuple[str, ...]:
+    wanted, key = strategy.symbols, f"strategies.{strategy.name}.symbols"
     if "*" in known and "*" in wanted:
-        raise ConfigError("a feed of all symbols needs a strategy that names its own")
+        raise ConfigError(f"{key}: a feed of all symbols needs a strategy that names its own")
     for symbol in wanted:
         if symbol != "*" and symbol not in known and "*" not in known:
-            raise ConfigError(f"symbol '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
+            raise ConfigError(f"{key}: '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
     return tuple(known) if "*" in wanted else tuple(wanted)
 
 
 def check(config: RunConfig) -> str:
     """Build everything but a journal, and return the resolved plan for a person."""
-    feed = _feed(config, Sessions(config.calendar))
+    sessions = Sessions(config.calendar)
+    feed = _feed(config, sessions)
+    _broker(config, sessions, _portfolio(config))
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)
-        _symbols(one.symbols, feed.symbols)
+        _symbols(one, feed.symbols)
     first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
     span = f"{first} to {last}" if feed.fingerprint else "live"
     ledger = config.out_dir / RUN_JOURNAL
@@ -305,6 +317,8 @@ def run(config: RunConfig) -> int:
     config.out_dir.mkdir(parents=True, exist_ok=True)
     with _lock(config.out_dir / "lock"):
         follow = path.exists()
+        if follow:
+            _refuse_another_run(config, path)
         if follow and journal.is_ended(path):
             return _report(config, path)
         stopwatch = Stopwatch(config.handler_budget_ms, clock)
@@ -318,6 +332,17 @@ def run(config: RunConfig) -> int:
         finally:
             logs.close()
         return _report(config, path) or code
+
+
+def _refuse_another_run(config: RunConfig, path: Path) -> None:
+    """Tell a journal that a tape's run cannot go on with before anything starts; a live account is known only later."""
+    ledger = Journal(path, follow=True, frozen=True)
+    try:
+        run = Run(config, ledger, again=True)
+        if not run.is_live:
+            run.header()
+    finally:
+        ledger.abandon()
 
 
 def _report(config: RunConfig, path: Path) -> int:

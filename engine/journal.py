@@ -113,13 +113,14 @@ class Journal:
     def close(self) -> None:
         """Write what is left and close the file, which then is one file and needs nothing beside it."""
         self._write()
+        self._recorded = iter(())  # what still reads would hold the file
         with suppress(sqlite3.OperationalError):  # somebody reads it meanwhile: then its log stays beside it
             self._connection.execute("pragma journal_mode = delete")
         self._connection.close()
 
     def abandon(self) -> None:
         """Close the file without what the disk refused."""
-        self._page = []
+        self._page, self._recorded = [], iter(())
         self._connection.close()
 
     def rest(self) -> str:

@@ -2,7 +2,7 @@
 
 import typer
 
-from engine.commands.options import ConfigPath, Overrides
+from engine.commands.options import ConfigPath, Overrides, naming
 
 
 def command(path: ConfigPath, overrides: Overrides = None) -> None:
@@ -16,7 +16,7 @@ def command(path: ConfigPath, overrides: Overrides = None) -> None:
     from engine.commands.progress import progress_bar
     from engine.report import summary
 
-    with progress_bar() as progress:
+    with naming(path), progress_bar() as progress:
         result = daemon.backtest(run, progress)
     report = result.save(run.out_dir)
     Console().print(summary.table(result))

@@ -1,9 +1,13 @@
 """The arguments that several subcommands share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from engine.errors import ConfigError
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.", show_default=False)]
 Overrides = Annotated[
@@ -15,3 +19,12 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say of which file what cannot be built is."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from engine.commands.options import ConfigPath, Overrides
+from engine.commands.options import ConfigPath, Overrides, naming
 
 Check = Annotated[bool, typer.Option("--check", help="Validate everything, print the resolved plan and stop.")]
 Live = Annotated[bool, typer.Option("--live", help="Second key to real money: needed when the file says mode = live.")]
@@ -22,7 +22,9 @@ def command(path: ConfigPath, overrides: Overrides = None, check: Check = False,
         raise ConfigError(f"{path}: mode is 'live' and trades real money; say so a second time with --live")
     from engine import daemon  # a file that is wrong is told before anything else is imported
 
-    if check:
-        typer.echo(daemon.check(run))
-        return
-    raise typer.Exit(daemon.run(run))
+    with naming(path):
+        if check:
+            typer.echo(daemon.check(run))
+            return
+        code = daemon.run(run)
+    raise typer.Exit(code)
