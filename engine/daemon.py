@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from engine import bars, journal, plugins
+from engine import bars, journal, logs, plugins
 from engine.clock import LiveClock, Sessions, to_datetime
 from engine.config import RunConfig, StrategyConfig, from_dict
 from engine.core import Core
@@ -94,7 +94,7 @@ class Run:
             symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
         )  # fmt: skip
         for strategy, one in zip(strategies, config.strategies, strict=True):
-            vars(strategy).update(name=one.name, symbols=symbols[one.name])
+            vars(strategy).update(name=one.name, symbols=symbols[one.name], _logger=logs.logger)
         intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
         wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
         sample_ns = LIVE_SAMPLE_NS
@@ -283,8 +283,6 @@ def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
         Divergence: naming the first record that differs.
         JournalError: the journal cannot be read, or its tape is another one now.
     """
-    from engine import logs
-
     journal.header(path)
     ledger = Journal(path, follow=True, frozen=True)
     run = Run(from_dict(json.loads(ledger.noted("config"))), ledger, again=True)
@@ -308,7 +306,6 @@ def run(config: RunConfig) -> int:
     """Run the daemon to the end of its feed, or until it is told to stop; return the exit code."""
     import asyncio
 
-    from engine import logs
     from engine.live import Stopwatch, serve
 
     path, clock = config.out_dir / RUN_JOURNAL, LiveClock()
@@ -361,8 +358,6 @@ def _report(config: RunConfig, path: Path) -> int:
 @contextmanager
 def _log_on_demand(built: Run) -> Iterator[None]:
     """Let strategies log in simulated time: warnings to the console, and more or a file when the configuration asks."""
-    from engine import logs
-
     log = built.config.log
     file = built.config.out_dir / BACKTEST_LOG if log.file and "file" in log.model_fields_set else None
     if file is not None:

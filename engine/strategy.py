@@ -8,7 +8,7 @@ override.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
@@ -64,6 +64,13 @@ def _optional(value: Number | None) -> Decimal | None:
     return None if value is None else _decimal(value)
 
 
+def _structlog(**bound: Any) -> FilteringBoundLogger:
+    import structlog  # only a strategy that logs pays for it
+
+    log: FilteringBoundLogger = structlog.get_logger().bind(**bound)
+    return log
+
+
 class Holdings:
     """What a strategy sees of the money: its own positions and profit, the account's cash and equity."""
 
@@ -113,6 +120,7 @@ class Strategy:
     name: ClassVar[str] = ""
     symbols: ClassVar[tuple[str, ...]] = ()
     portfolio: ClassVar[Holdings]
+    _logger: ClassVar[Callable[..., Any]] = staticmethod(_structlog)
 
     # --- callbacks -------------------------------------------------------------------------------------------------
 
@@ -371,9 +379,8 @@ class Strategy:
 
     @cached_property
     def log(self) -> FilteringBoundLogger:
-        from engine import logs  # only a strategy that logs pays for it
-
-        return logs.logger(strategy=self.name)
+        log: FilteringBoundLogger = self._logger(strategy=self.name)
+        return log
 
     # --- wiring, by the engine -------------------------------------------------------------------------------------
 
