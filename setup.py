@@ -17,6 +17,7 @@ HOT = [
     "engine/rolling.py",
     "engine/schedule.py",
     "engine/supervisor.py",
+    "engine/ticks.py",
     "engine/wiring.py",
     "engine/risk/control.py",
     "engine/risk/egress.py",

@@ -39,6 +39,7 @@ from engine.events import (
 from engine.market import ZERO
 from engine.orders import Order
 from engine.portfolio import Portfolio, Position, StrategyBook, exact
+from engine.ticks import PRICE_MAX, on_tick
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -62,6 +63,13 @@ def _decimal(value: Number) -> Decimal:
 
 def _optional(value: Number | None) -> Decimal | None:
     return None if value is None else _decimal(value)
+
+
+def _price(value: Number | None, symbol: str, *, up: bool) -> Decimal | None:
+    """Return a price as it was written, or the next one on the tick when it was computed in floats."""
+    if isinstance(value, float) and 0 < value < PRICE_MAX:
+        return on_tick(value, up=up, crypto="/" in symbol)
+    return _optional(value)
 
 
 def _structlog(**bound: Any) -> FilteringBoundLogger:
@@ -202,6 +210,9 @@ class Strategy:
         one cancels the other. Unless told, an order lives for the day, and one on a crypto pair until it is canceled.
         Return the live order: it is `denied` or `pending_new` when the handler has returned.
 
+        A price given as a float goes to the tick away from the market: a limit down to buy and up to sell, a stop, its
+        limit and a trail the other way. Decimals, strings and whole numbers are taken as they are.
+
         Units: `qty` in shares or coins, `notional` in dollars, `trail_percent` in percent.
         """
         kind: Any = type
@@ -216,28 +227,17 @@ class Strategy:
         if not group:
             exits = (take_profit is not None) + (stop_loss is not None)
             group = ("simple", "oto", "bracket")[exits]
-        return self._ask(
-            Intent(
-                self._next_id(),
-                self.name,
-                symbol,
-                side,
-                _optional(qty),
-                self._core.now_ns,
-                kind,
-                time_in_force or ("gtc" if "/" in symbol else "day"),
-                _optional(notional),
-                _optional(limit_price),
-                _optional(stop_price),
-                _optional(trail_price),
-                _optional(trail_percent),
-                extended_hours,
-                group,
-                _optional(take_profit),
-                _optional(stop_loss),
-                _optional(stop_loss_limit),
-            )
-        )
+        buys = side == "buy"
+        exit_buys = buys if group == "oco" else not buys
+        intent = Intent(
+            self._next_id(), self.name, symbol, side, _optional(qty), self._core.now_ns, kind,
+            time_in_force or ("gtc" if "/" in symbol else "day"), _optional(notional),
+            _price(limit_price, symbol, up=buys == (kind == "stop_limit")), _price(stop_price, symbol, up=buys),
+            _price(trail_price, symbol, up=True), _optional(trail_percent), extended_hours, group,
+            _price(take_profit, symbol, up=not exit_buys), _price(stop_loss, symbol, up=exit_buys),
+            _price(stop_loss_limit, symbol, up=exit_buys),
+        )  # fmt: skip
+        return self._ask(intent)
 
     def replace_order(
         self,
@@ -250,13 +250,14 @@ class Strategy:
     ) -> Order:
         """Ask to amend an open order; what is not given stays. Return the new order that takes the old one's place."""
         old = order.intent
-        trailing = old.trail_percent is None
+        symbol, buys, trailing = old.symbol, old.side == "buy", old.trail_percent is None
         intent = Intent(
-            self._next_id(), self.name, old.symbol, old.side, _optional(qty) if qty is not None else order.qty,
+            self._next_id(), self.name, symbol, old.side, _optional(qty) if qty is not None else order.qty,
             self._core.now_ns, old.type, old.time_in_force, None,
-            old.limit_price if limit_price is None else _decimal(limit_price),
-            old.stop_price if stop_price is None else _decimal(stop_price),
-            _decimal(trail) if trail is not None and trailing else old.trail_price,
+            old.limit_price if limit_price is None
+            else _price(limit_price, symbol, up=buys == (old.type == "stop_limit")),
+            old.stop_price if stop_price is None else _price(stop_price, symbol, up=buys),
+            _price(trail, symbol, up=True) if trail is not None and trailing else old.trail_price,
             _decimal(trail) if trail is not None and not trailing else old.trail_percent,
             old.extended_hours, replaces=order.id,
         )  # fmt: skip

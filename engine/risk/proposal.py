@@ -15,16 +15,9 @@ from engine.market import ZERO
 from engine.orders import Order, OrderBook
 from engine.portfolio import Portfolio, Position, exact
 from engine.risk.limits import RiskLimits
+from engine.ticks import NANO, ONE, PRICE_MAX, tick_size
 
-ONE = Decimal(1)
-PRICE_MAX = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
-CENT, SUB_DOLLAR_TICK, NANO = Decimal("0.01"), Decimal("0.0001"), Decimal("1e-9")
 AUCTIONS = frozenset({"opg", "cls"})
-
-
-def tick_size(price: Decimal, crypto: bool) -> Decimal:
-    """Return the smallest step of a price, as the venue has it: finer below a dollar, free for crypto."""
-    return NANO if crypto else CENT if price >= ONE else SUB_DOLLAR_TICK
 
 
 def room_qty(position: Position, sign: int) -> Decimal:

@@ -8,7 +8,8 @@ from decimal import Decimal
 from engine.events import Intent
 from engine.orders import TRANSITIONS
 from engine.risk.control import Control
-from engine.risk.proposal import AUCTIONS, CENT, NANO, ONE, PRICE_MAX, Proposal, tick_size
+from engine.risk.proposal import AUCTIONS, Proposal
+from engine.ticks import CENT, NANO, ONE, PRICE_MAX, tick_size
 
 NUMBER_MAX = Decimal(PRICE_MAX)
 ID_LENGTH_MAX = 128
