@@ -32,15 +32,15 @@ class _Page(msgspec.Struct):
 
 
 class _BarsPage(_Page):
-    bars: dict[str, list[BarRow]] | None = None
+    bars: dict[str, list[BarRow] | None] | None = None
 
 
 class _TradesPage(_Page):
-    trades: dict[str, list[TradeRow]] | None = None
+    trades: dict[str, list[TradeRow] | None] | None = None
 
 
 class _QuotesPage(_Page):
-    quotes: dict[str, list[QuoteRow]] | None = None
+    quotes: dict[str, list[QuoteRow] | None] | None = None
 
 
 class _NewsPage(_Page):
@@ -48,7 +48,7 @@ class _NewsPage(_Page):
 
 
 class _ActionsPage(_Page):
-    corporate_actions: dict[str, list[ActionRow]] | None = None
+    corporate_actions: dict[str, list[ActionRow] | None] | None = None
 
 
 class _LatestTrades(msgspec.Struct):

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from brokers.alpaca import account, updates
 from brokers.alpaca.book import Book
 from brokers.alpaca.catch_up import CatchUp
+from brokers.alpaca.emergency import AlpacaEmergency
 from brokers.alpaca.hosts import Mode, hosts
 from brokers.alpaca.keys import read_keys
 from brokers.alpaca.limiter import Limiter, Sleep
@@ -26,6 +24,7 @@ from brokers.alpaca.rest import NoAnswer, Rest
 from brokers.alpaca.rows import AssetRow
 from brokers.alpaca.sender import Sender
 from brokers.alpaca.session import Session, together
+from brokers.alpaca.settings import BrokerSettings
 from brokers.alpaca.settlement import Settlement
 from brokers.alpaca.trade_updates import TradeLine
 from engine.clock import Clock, LiveClock
@@ -35,27 +34,6 @@ from engine.ports import AccountState, Publish
 
 CANCEL_ALL_TRIES, CANCEL_ALL_WAIT_S = 60, 0.5
 CATCH_UP_WAIT_S = 2.0
-
-
-class BrokerSettings(BaseModel):
-    """How to reach the Alpaca account. Whether it is the paper or the live one, the run's `mode` alone says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    keys_file: Path | None = Field(
-        None, description="An owner-only file with the two keys; unset, they come from the environment."
-    )
-    server_url: str = Field(
-        "", description="A local Alpaca-compatible server, such as `http://127.0.0.1:8765`; in paper mode only."
-    )
-    timeout_s: float = Field(
-        5.0, gt=0, le=60, allow_inf_nan=False,
-        description="How long a request may take before its outcome counts as unknown, in seconds.",
-    )  # fmt: skip
-    requests_per_min: float = Field(
-        200.0, gt=0, allow_inf_nan=False,
-        description="The account's REST limit, in requests a minute; a fifth of the burst is kept for cancels.",
-    )  # fmt: skip
 
 
 class AlpacaBroker:
@@ -76,6 +54,7 @@ class AlpacaBroker:
     """
 
     Settings = BrokerSettings
+    emergency = AlpacaEmergency
     simulated = False
 
     def __init__(

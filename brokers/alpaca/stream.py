@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from brokers.alpaca.data_line import DataLine
 from brokers.alpaca.frames import AHEAD_MAX_NS, Counts, FrameReader
@@ -23,6 +19,7 @@ from brokers.alpaca.limiter import Limiter, Sleep
 from brokers.alpaca.rest import Rest
 from brokers.alpaca.seen import Seen
 from brokers.alpaca.session import GREET_S, Session, together
+from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock, LiveClock, Sessions
 from engine.events import HOUR_NS, MINUTE_NS
@@ -35,66 +32,6 @@ DELAY_NS = {"delayed_sip": 15 * MINUTE_NS}
 REST_TIMEOUT_S = 10.0
 HEADERS = {"Content-Type": "application/msgpack"}
 FROM_REST = "+rest"
-
-
-class FeedSettings(BaseModel):
-    """Which market data to receive from Alpaca, live."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    feed: Literal["iex", "sip", "delayed_sip", "overnight"] = Field(
-        "iex", description="The stock feed: `iex` is in every plan, `sip` is all US exchanges and paid."
-    )
-    symbols: tuple[str, ...] = Field(
-        min_length=1, examples=[["SPY", "BTC/USD"]],
-        description='Stocks, and coins by a slash. `"*"` is every stock, with bars only unless the plan allows more.',
-    )  # fmt: skip
-    bars: bool = Field(True, description="Minute bars.")
-    updated_bars: bool = Field(
-        False, description="Bars again after late trades, half a minute later, as events of their own (`revised`)."
-    )
-    daily_bars: bool = Field(False, description="The day so far, each minute, as a datum called `daily_bar`.")
-    quotes: bool = Field(False, description="Best bid and ask.")
-    trades: bool = Field(False, description="Every print, with its corrections and cancels as data.")
-    statuses: bool = Field(True, description="Halts and resumptions of stocks.")
-    lulds: bool = Field(False, description="Limit-up and limit-down prices of stocks.")
-    news: bool = Field(False, description="Headlines of the symbols.")
-    crypto_location: Literal["us", "us-1", "us-2", "eu-1", "bs-1", "global"] = Field(
-        "us", description="The crypto venue."
-    )
-    backfill_s: float = Field(
-        0.0, ge=0, le=30 * 86_400, allow_inf_nan=False,
-        description="How far back to fetch at the start, in seconds, so that strategies begin warm.",
-    )  # fmt: skip
-    silence_max_s: float = Field(
-        15.0, gt=0, allow_inf_nan=False,
-        description="How long an open market may be silent before REST is asked if the stream is mute, in seconds.",
-    )  # fmt: skip
-    rest_requests_per_min: float = Field(
-        200.0, gt=0, allow_inf_nan=False, description="The data plan's REST limit, in requests a minute."
-    )
-    keys_file: Path | None = Field(
-        None, description="An owner-only file with the two keys; unset, they come from the environment."
-    )
-    server_url: str = Field(
-        "", description="A local Alpaca-compatible server, such as `http://127.0.0.1:8765`; in paper mode only."
-    )
-
-    @field_validator("symbols", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: object) -> object:
-        return ("*",) if value == "*" else tuple(value) if isinstance(value, list) else value
-
-    @field_validator("symbols")
-    @classmethod
-    def _upper_case(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for symbol in value:
-            if not symbol or symbol != symbol.upper() or not set(symbol) <= _SYMBOL:
-                raise ValueError(f"{symbol!r} is no symbol; write AAPL, BRK.B or BTC/USD")
-        return value
-
-
-_SYMBOL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./*")
 
 
 class AlpacaFeed:
@@ -113,7 +50,7 @@ class AlpacaFeed:
     """
 
     Settings = FeedSettings
-    fingerprint = ""
+    fingerprint, span_ns = "", (0, 0)
 
     def __init__(
         self, settings: FeedSettings, *, mode: Mode, sessions: Sessions, seed: int, clock: Clock | None = None,
@@ -133,12 +70,6 @@ class AlpacaFeed:
     def secrets(self) -> tuple[str, str]:
         """The texts that no log may show."""
         return self._keys.secrets
-
-    @property
-    def span_ns(self) -> tuple[int, int]:
-        """A live stream begins now, and its end is not known."""
-        now_ns = self._clock.now_ns()
-        return now_ns, now_ns
 
     @property
     def is_connected(self) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from brokers.alpaca.hosts import Hosts
-from brokers.alpaca.orders import AlpacaBroker, BrokerSettings
+from brokers.alpaca.orders import AlpacaBroker
+from brokers.alpaca.settings import BrokerSettings
 from brokers.alpaca.wire import format_ns
 from engine.errors import TradingError
 from engine.events import SECOND_NS, Approved, Fill, Intent, Link, OrderUpdate

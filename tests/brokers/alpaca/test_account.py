@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from brokers.alpaca.orders import AlpacaBroker, BrokerSettings
+from brokers.alpaca.orders import AlpacaBroker
+from brokers.alpaca.settings import BrokerSettings
 from brokers.alpaca.wire import format_ns
 from engine.errors import BrokerError, ConfigError
 from engine.events import SECOND_NS, Fill

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from brokers.alpaca.hosts import Hosts
-from brokers.alpaca.stream import AlpacaFeed, FeedSettings
+from brokers.alpaca.settings import FeedSettings
+from brokers.alpaca.stream import AlpacaFeed
 from engine.clock import Sessions
 from engine.errors import ConfigError, FeedError, FeedOverrun, TradingError
 from engine.events import MINUTE_NS, SECOND_NS, Bar, Trade

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from brokers.alpaca.orders import AlpacaBroker, BrokerSettings
+from brokers.alpaca.orders import AlpacaBroker
 from brokers.alpaca.records import ENDED
-from brokers.alpaca.stream import AlpacaFeed, FeedSettings
+from brokers.alpaca.settings import BrokerSettings, FeedSettings
+from brokers.alpaca.stream import AlpacaFeed
 from engine.clock import Sessions
 from engine.errors import BrokerError, TradingError
 from engine.events import SECOND_NS, Approved, Bar, Fill, Intent, Link, MarketEvent, OrderUpdate
