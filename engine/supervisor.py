@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from engine.bars import LATE_NS
 from engine.clock import Sessions
 from engine.events import (
+    MINUTE_NS,
     SECOND_NS,
     AccountOpened,
     CancelRequest,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from engine.core import Core
 
 MARKS_PER_SNAPSHOT_MAX = 64
+LOOK_EVERY_NS = 30 * MINUTE_NS
 
 
 class Supervisor:
@@ -79,6 +82,8 @@ class Supervisor:
         """Stop the strategies; when the feed came to its end, close the journal's story with a last look."""
         core = self._core
         if ended:
+            if self._begun:
+                self.elapse(core.now_ns + LATE_NS + 1)  # so long a bar that has ended waits for its last part
             core.tell(core.wiring.hearing("on_stop"), None)
             self.snapshot(core.now_ns)
             core.journal.append(RunEnded(core.now_ns, core.events))
@@ -110,7 +115,8 @@ class Supervisor:
     def _begin(self, now_ns: int) -> None:
         self._begun = True
         self._turn_session(now_ns)
-        self._core.schedule.at(self._next_sample(now_ns), self._sample)
+        self._core.schedule.at(self._next(now_ns, self._sample_ns), self._sample)
+        self._core.schedule.at(self._next(now_ns, LOOK_EVERY_NS), self._look)
 
     def _turn_session(self, ts_ns: int) -> None:
         self.apply(self._core.risk.on_session(ts_ns))
@@ -120,18 +126,18 @@ class Supervisor:
 
     def _sample(self, ts_ns: int) -> None:
         self.snapshot(ts_ns)
-        self._core.schedule.at(self._next_sample(ts_ns), self._sample)
+        self._core.schedule.at(self._next(ts_ns, self._sample_ns), self._sample)
 
-    def _next_sample(self, ts_ns: int) -> int:
-        """Return the next multiple of the sampling interval inside a session, and each session's end in any case."""
+    def _next(self, ts_ns: int, step_ns: int) -> int:
+        """Return the next multiple of an interval inside a session, and each session's end in any case."""
         session = self._sessions.at(ts_ns)
-        if not self._sample_ns:
+        if not step_ns:
             return session.extended_close_ns
         start = max(ts_ns, session.extended_open_ns)
-        return min(start - start % self._sample_ns + self._sample_ns, session.extended_close_ns)
+        return min(start - start % step_ns + step_ns, session.extended_close_ns)
 
     def snapshot(self, ts_ns: int) -> None:
-        """Write the account as it stands into the journal, and look at the strategies' losses."""
+        """Write the account as it stands into the journal."""
         core, portfolio = self._core, self._core.portfolio
         prices = portfolio.marks()
         equity = portfolio.equity_usd(prices)
@@ -156,7 +162,11 @@ class Supervisor:
                 },
             )
         )
-        self.apply(core.risk.check_strategies(ts_ns))
+
+    def _look(self, ts_ns: int) -> None:
+        """Look at the strategies' losses; how often must not hang on where a tape ends, as samples do."""
+        self.apply(self._core.risk.check_strategies(ts_ns))
+        self._core.schedule.at(self._next(ts_ns, LOOK_EVERY_NS), self._look)
 
     def apply(self, events: Iterable[Event]) -> None:
         """Journal what risk decided and carry it out: a halt cancels what adds risk, and latches."""
