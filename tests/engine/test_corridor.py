@@ -260,3 +260,37 @@ def test_paper_trading_on_a_live_feed_is_done_over_from_its_journal(tmp_path: Pa
     assert again.journal.rest() == ""
     assert again.journal.seq == len(recorded)
     assert again.core.portfolio.cash_usd == first.core.portfolio.cash_usd
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+class Listener(Strategy):
+    """Writes down the closes of the bars that it hears, and when it is stopped."""
+
+    def on_start(self) -> None:
+        self.heard: list[tuple[str, float]] = []
+
+    def on_bar(self, bar: Bar) -> None:
+        self.heard.append((bar.symbol, bar.close))
+
+    def on_stop(self) -> None:
+        self.heard.append(("stop", 0.0))
+
+
+def test_a_built_bar_that_has_ended_with_the_tape_comes_before_the_stop() -> None:
+    """The tenth minute is the last of five for AAA; BBB had no trade in it, and its five minutes end then too."""
+    tape: list[MarketEvent] = [bar("AAA", minute, 100.0 + minute) for minute in range(10)]
+    tape += [bar("BBB", minute, 200.0 + minute) for minute in range(9)]
+    tree = configuration(HeldFeed.hold(tape), strategies=[strategy(Listener, bar="5min")])
+    _, run = replayed(tree)
+    assert run.core.strategies["one"].heard == [  # type: ignore[attr-defined]  # a Listener
+        ("AAA", 104.0), ("BBB", 204.0), ("AAA", 109.0), ("BBB", 208.0), ("stop", 0.0),
+    ]  # fmt: skip
+
+
+def test_a_built_bar_that_has_not_ended_is_not_made_up_at_the_stop() -> None:
+    """The tape is cut in the middle of five minutes: nobody knows yet what they come to."""
+    tape: list[MarketEvent] = [bar("AAA", minute, 100.0 + minute) for minute in range(8)]
+    _, run = replayed(configuration(HeldFeed.hold(tape), strategies=[strategy(Listener, bar="5min")]))
+    assert run.core.strategies["one"].heard == [("AAA", 104.0), ("stop", 0.0)]  # type: ignore[attr-defined]
