@@ -6,16 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine import daemon
-from engine.clock import Sessions
 from engine.config import from_dict
 from engine.daemon import Run
-from engine.events import DAY_NS, MINUTE_NS, Bar, MarketEvent, Quote, Record, RunEnded, RunStarted, Snapshot, Trade
+from engine.events import DAY_NS, Bar, MarketEvent, Quote, Record, RunEnded, RunStarted, Snapshot, Trade
 from engine.journal import encode
 from tests.runs import OPEN_NS, HeldFeed, KeptJournal, busy, configuration, market
 
@@ -78,14 +75,6 @@ def shifted(events: Sequence[MarketEvent], by_ns: int) -> list[MarketEvent]:
     ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_calendar() -> Any:
-    """Let every run share the calendar, which holds nothing of a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daemon, "Sessions", lambda _name, known=Sessions("XNYS"): known)
-        yield
-
-
 @settings(max_examples=50, deadline=None)
 @given(
     second=st.integers(0, MINUTES * 60),
@@ -93,7 +82,7 @@ def one_calendar() -> Any:
     seed=st.integers(0, 2**32),
 )
 def test_what_comes_after_an_instant_changes_no_decision_before_it(second: int, kind: str, seed: int) -> None:
-    """Other prices, everything later by minutes or weeks, nothing at all, or far more of it: the past stays as it was."""
+    """Other prices, all of it later by minutes or weeks, none of it, or far more: the past stays as it was."""
     dice = random.Random(seed)
     ts_ns = OPEN_NS + second * 10**9
     past = [event for event in TAPE if event.ts_recv_ns <= ts_ns]
