@@ -263,3 +263,12 @@ class TradePeer:
             port = next(iter(server.sockets)).getsockname()[1]
             self.url = f"ws://127.0.0.1:{port}"
             yield self
+
+
+async def finish(time: Time, work: Any) -> Any:
+    """Let time pass until some work is done, and return what it returns."""
+    task = asyncio.ensure_future(work)
+    async with asyncio.timeout(WAIT_S):
+        while not task.done():
+            await time.pass_s(0.25)
+    return await task

@@ -86,7 +86,7 @@ ORDER_FAULTS = [
     "O01", "O02", "O03", "O05", "O06", "O07", "O08", "O09", "O10", "O11", "O12", "O13", "O14", "O15", "O17",
     "O18", "O19", "O20", "O21", "R01", "R02", "R03", "R04", "R05", "R14", "R15", "R17", "F01", "F02", "F03", "F04",
     "F05", "F07", "F08", "F10", "F11", "F14", "F15", "F16", "F17", "F19", "F20", "F21", "F22", "F23", "F25",
-    "F26", "F28", "F29", "F30", "F31", "F33",
+    "F26", "F27", "F28", "F29", "F30", "F31", "F33", "F06", "F09", "F35", "O16", "O25", "R06",
 ]  # fmt: skip
 
 
@@ -97,6 +97,8 @@ async def test_an_order_fault_leaves_books_that_agree_with_the_venue(
     """Each fault fires; no order lives twice, no fill is lost or doubled, every end is told."""
     async with trading(monkeypatch) as trader:
         local = trader.local
+        if fault == "F06":  # a broker that cannot read its account does not begin to trade
+            await trader.connected()
         await local.arm(fault)
         await trader.connected()
         await a_day(trader)
@@ -110,6 +112,17 @@ async def test_an_order_fault_leaves_books_that_agree_with_the_venue(
         ours = [order.client_order_id for order in local.venue.book.orders.values() if order.parent is None]
         assert sorted(ours) == sorted(set(ours))
         assert not trader.broker._book.frozen
+
+
+async def test_unanswered_pings_end_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W11: a half-open connection is given up within the two times of the keep-alive, and the next one catches up."""
+    monkeypatch.setattr("brokers.alpaca.session.PING_EVERY_S", 0.05)
+    monkeypatch.setattr("brokers.alpaca.session.PONG_WITHIN_S", 0.05)
+    async with trading(monkeypatch) as trader:
+        await trader.local.arm("W11", times=1)
+        await until(lambda: any(isinstance(event, Link) and not event.up for event in trader.events))
+        await until(lambda: isinstance(trader.events[-1], Link) and trader.events[-1].up)
+        assert sum((await trader.local.fired()).values()) > 0
 
 
 async def test_a_mute_order_stream_is_found_out_by_a_fill_that_it_did_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
