@@ -72,6 +72,11 @@ class BarBuilder:
         if bar.ts_event_ns >= self._end_ns:
             self._hand_on(bar.ts_recv_ns)
 
+    def hand_on_if_ended(self, now_ns: int) -> None:
+        """Hand on a bucket that has ended without waiting for what comes late, because nothing comes any more."""
+        if self._end_ns <= now_ns:
+            self._hand_on(now_ns)
+
     def _open_bucket(self, ts_ns: int) -> bool:
         session, interval_ns = self._sessions.at(ts_ns), self._interval_ns
         if interval_ns == SESSION_NS:

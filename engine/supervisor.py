@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from engine.bars import LATE_NS
 from engine.clock import Sessions
 from engine.events import (
     MINUTE_NS,
@@ -82,8 +81,7 @@ class Supervisor:
         """Stop the strategies; when the feed came to its end, close the journal's story with a last look."""
         core = self._core
         if ended:
-            if self._begun:
-                self.elapse(core.now_ns + LATE_NS + 1)  # so long a bar that has ended waits for its last part
+            core.wiring.hand_on_ended_bars(core.now_ns)  # their last part will not come any more
             core.tell(core.wiring.hearing("on_stop"), None)
             self.snapshot(core.now_ns)
             core.journal.append(RunEnded(core.now_ns, core.events))

@@ -88,6 +88,11 @@ class Wiring:
         self._callbacks = {key: value for key, value in self._callbacks.items() if key[0] != strategy}
         self._subscribe()
 
+    def hand_on_ended_bars(self, now_ns: int) -> None:
+        """Give out the built bars that have ended and still wait for their last part."""
+        for builder in [*self._builders.values()]:
+            builder.hand_on_if_ended(now_ns)
+
     def rename(self, symbol: str, new_symbol: str) -> None:
         """Let those who follow a symbol follow it under its new name too."""
         for strategy in self._strategies:

@@ -283,7 +283,8 @@ def test_a_built_bar_that_has_ended_with_the_tape_comes_before_the_stop() -> Non
     tape: list[MarketEvent] = [bar("AAA", minute, 100.0 + minute) for minute in range(10)]
     tape += [bar("BBB", minute, 200.0 + minute) for minute in range(9)]
     tree = configuration(HeldFeed.hold(tape), strategies=[strategy(Listener, bar="5min")])
-    _, run = replayed(tree)
+    records, run = replayed(tree)
+    assert records[-1].ts_event_ns == OPEN_NS + 10 * MINUTE_NS  # no time passes after the tape
     assert run.core.strategies["one"].heard == [  # type: ignore[attr-defined]  # a Listener
         ("AAA", 104.0), ("BBB", 204.0), ("AAA", 109.0), ("BBB", 208.0), ("stop", 0.0),
     ]  # fmt: skip
