@@ -18,11 +18,12 @@ from brokers.alpaca.keys import Keys, read_keys
 from brokers.alpaca.limiter import Limiter, Sleep
 from brokers.alpaca.rest import Rest
 from brokers.alpaca.seen import Seen
+from brokers.alpaca.server_clock import ServerClock
 from brokers.alpaca.session import GREET_S, Session, together
 from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock, LiveClock, Sessions
-from engine.events import HOUR_NS, MINUTE_NS
+from engine.events import MINUTE_NS, NEVER_NS
 from engine.ports import Publish
 
 STOCK_PATHS = {
@@ -66,6 +67,11 @@ class AlpacaFeed:
         self._seen = Seen()
         self._limiter = Limiter(settings.rest_requests_per_min, self._clock, sleep)
 
+    @staticmethod
+    def clock(settings: FeedSettings) -> Clock:
+        """Return the clock that a run on this feed goes by: the machine's, or that of a local server."""
+        return ServerClock(settings.server_url, LiveClock()) if settings.server_url else LiveClock()
+
     @property
     def secrets(self) -> tuple[str, str]:
         """The texts that no log may show."""
@@ -96,7 +102,8 @@ class AlpacaFeed:
                 )
                 for index, line in enumerate(lines)
             }  # fmt: skip
-            await together(*(session.run() for session in self.lines.values()))
+            following = [self._clock.follow(self._sleep)] if isinstance(self._clock, ServerClock) else []
+            await together(*(session.run() for session in self.lines.values()), *following)
         finally:
             await rest.close()
 
@@ -152,8 +159,8 @@ class AlpacaFeed:
         canonical = {symbol.replace("/", ""): symbol for symbol in self.symbols if "/" in symbol}
         reader = FrameReader(
             name, source, seen=self._seen, counts=counts, canonical=canonical,
-            # A local server's clock may run many times as fast as ours, so that a little late is far ahead.
-            ahead_max_ns=HOUR_NS if self._hosts.is_local else AHEAD_MAX_NS,
+            # A local server plays its tape at any speed: what it sends is never called too early.
+            ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS,
         )  # fmt: skip
         history = History(
             rest, feed=chosen.feed, source=source + FROM_REST, sessions=self.sessions, canonical=canonical,
