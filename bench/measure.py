@@ -39,7 +39,7 @@ def run_config(tape: Path, folder: Path, *, trades: bool = True) -> dict[str, An
 def engine_once(tape: Path, folder: Path, *, trades: bool = True) -> dict[str, Any]:
     """Replay a tape through the engine once; return its seconds and counts."""
     from engine.config import from_dict
-    from engine.daemon import Run
+    from engine.run import Run
     from engine.journal import Journal
 
     path = folder / "bench.journal"

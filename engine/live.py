@@ -14,7 +14,6 @@ import structlog
 from engine import status
 from engine.bus import Inbox
 from engine.clock import Clock
-from engine.daemon import Run
 from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError
 from engine.events import SECOND_NS, AccountOpened, Command, Fill, InboxEvent, OrderUpdate, Tick
 from engine.operations import Operations
@@ -22,6 +21,7 @@ from engine.pace import pace
 from engine.portfolio import MONEY
 from engine.ports import AccountState, LiveBroker, LiveFeed
 from engine.recovery import Reconciler, waiting
+from engine.run import Run
 from engine.wiring import Callback
 
 EXIT_OK, EXIT_HALTED = 0, 3

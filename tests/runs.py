@@ -16,7 +16,6 @@ from brokers.tape import KINDS
 from brokers.tape_writer import TapeWriter
 from engine import journal
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.events import (
     EVENT_CLASS,
     MINUTE_NS,
@@ -32,6 +31,7 @@ from engine.events import (
     Snapshot,
     Trade,
 )
+from engine.run import Run
 
 REPOSITORY = Path(__file__).parents[1]
 EVERYTHING, SCRIPT = (f"{REPOSITORY}/tests/traders.py:{name}" for name in ("Everything", "Script"))

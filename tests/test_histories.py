@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from engine import daemon
 from engine.clock import Sessions
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.events import (
     DAY_NS,
     HOUR_NS,
@@ -37,6 +36,7 @@ from engine.events import (
     Trade,
 )
 from engine.risk.limits import SMALL_ACCOUNT
+from engine.run import Run
 from tests.ledger import Ledger
 from tests.runs import COINS, OPEN_NS, STOCKS, HeldFeed, KeptJournal, configuration, strategy
 from tests.traders import Everything

@@ -16,7 +16,9 @@ FILE_LINES, FILE_WALL, FUNCTION_LINES = 300, 500, 60
 LONG_FILES: dict[str, str] = {
     "engine/events.py": "the whole vocabulary on one page: one struct per fact, no behavior",
     "engine/portfolio.py": "the books that have to add up to the account stand side by side",
+    "engine/risk/manager.py": "the order in which all controls are asked, and every hook by which they keep count",
     "engine/strategy.py": "the author's page: everything that a strategy may override, ask for or read",
+    "engine/supervisor.py": "everything that may happen between two events, in the order of time",
 }
 """Files over 300 lines, each with the reason why it is not two files."""
 
@@ -173,7 +175,7 @@ def test_a_time_carries_its_unit_in_its_name() -> None:
 
 
 def test_the_spelling_is_the_venues() -> None:
-    """Alpaca writes canceled; so does every name and sentence here, save what Python itself calls cancelled."""
+    """Alpaca writes canceled; so does every name and sentence here, save where Python has its own name for it."""
     assert _found([*CODE, *TESTS, *_pages()], r"(?<!\.)\bcance" + r"lled(?!\()|(?i:\bcance" + r"lling\b)") == []
 
 

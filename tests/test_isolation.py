@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from engine import Bar, Strategy, daemon, journal
 from engine.clock import ManualClock
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.errors import JournalWriteError
 from engine.events import (
     Approved,
@@ -29,6 +28,7 @@ from engine.events import (
 )
 from engine.journal import Journal
 from engine.live import Stopwatch
+from engine.run import Run
 from tests.runs import (
     REPOSITORY,
     HeldFeed,

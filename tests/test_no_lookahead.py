@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.events import DAY_NS, Bar, MarketEvent, Quote, Record, RunEnded, RunStarted, Snapshot, Trade
 from engine.journal import encode
+from engine.run import Run
 from tests.runs import OPEN_NS, HeldFeed, KeptJournal, busy, configuration, market
 
 MINUTES = 90

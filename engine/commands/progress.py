@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from engine.clock import LiveClock, to_datetime
-from engine.daemon import Progress as Tell
+from engine.run import Progress as Tell
 
 
 @contextmanager

@@ -8,9 +8,9 @@ import pytest
 
 from bench import bars
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.errors import ConfigError
 from engine.journal import Journal
+from engine.run import Run
 
 MODELS = """
 from decimal import Decimal

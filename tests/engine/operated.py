@@ -11,11 +11,11 @@ from typing import Any
 from engine.bus import Inbox
 from engine.clock import ManualClock
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.events import Bar, InboxEvent
 from engine.journal import Journal
 from engine.observers import Observers
 from engine.portfolio import MONEY
+from engine.run import Run
 from engine.strategy import Strategy
 from tests.runs import OPEN_NS, HeldFeed, bar, configuration, strategy
 

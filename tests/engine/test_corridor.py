@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from engine import Bar, Fill, Order, Strategy, Timer
 from engine.config import from_dict
-from engine.daemon import Run
 from engine.errors import JournalWriteError
 from engine.events import (
     MINUTE_NS,
@@ -29,6 +28,7 @@ from engine.events import (
 )  # fmt: skip
 from engine.journal import Journal, encode, read
 from engine.ports import Publish
+from engine.run import Run
 from tests.runs import OPEN_NS, HeldFeed, KeptJournal, bar, configuration, lines, replayed, strategy
 
 

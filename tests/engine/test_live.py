@@ -29,6 +29,7 @@ from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import Order
 from engine.recovery import Reconciler
+from engine.run import Run, with_commands
 
 FAKES = Path(__file__).with_name("fakes.py")
 fakes: Any = None
@@ -74,12 +75,12 @@ def config(folder: Path, **broker: Any) -> Any:
     )  # fmt: skip
 
 
-async def session(folder: Path, until: Any, **broker: Any) -> daemon.Run:
-    """Run the daemon until a condition on it holds, then stop it as a signal would, by cancelling nothing half-way."""
+async def session(folder: Path, until: Any, **broker: Any) -> Run:
+    """Run the daemon until a condition on it holds, then stop it."""
     path = folder / "run.journal"
     clock = ManualClock(fakes.START_NS)
     settings = config(folder, **broker)
-    run = daemon.Run(settings, Journal(path, follow=path.exists()))
+    run = Run(settings, Journal(path, follow=path.exists()))
     run.journal.note("config", json.dumps(settings.resolved()))
     task = asyncio.create_task(live.serve(run, live.Stopwatch(1e9, clock), clock))
     async with asyncio.timeout(10):
@@ -148,7 +149,7 @@ async def test_an_order_accepted_but_unanswered_is_adopted(tmp_path: Path) -> No
     """It stands in the account's list under our id, so it is ours and it is open."""
     fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
     settings = config(tmp_path)
-    run = daemon.Run(settings, Journal(tmp_path / "other.journal"))
+    run = Run(settings, Journal(tmp_path / "other.journal"))
     run.begin("PA1", now_ns=fakes.START_NS)
     intent = Intent("live-once-1", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99))
     run.core.orders.place(Order(intent), Approved(intent, 1, 0, 1, Decimal(100), "bar"))
@@ -215,7 +216,7 @@ async def test_a_tape_with_a_live_broker_is_refused(tmp_path: Path) -> None:
     tree = config(tmp_path).resolved()
     tree["feed"] = {"use": "synthetic"}
     with pytest.raises(ConfigError, match="a tape would have it trade on the past"):
-        daemon.Run(from_dict(tree), Journal(tmp_path / "x.journal"))
+        Run(from_dict(tree), Journal(tmp_path / "x.journal"))
 
 
 async def test_a_live_feed_with_the_paper_venue_fills_as_time_passes(tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_a_command_on_a_tape_is_done_over_in_its_place(tmp_path: Path) -> None:
     events = [fakes.bar(minute, 100.0) for minute in range(1, 10)]
     halt = Command("halt", 1, 1, "asked", events=4)
     resume = Command("resume", 2, 2, "asked", events=10)
-    told = list(daemon.with_commands(iter([events[:6], events[6:]]), [halt, resume]))
+    told = list(with_commands(iter([events[:6], events[6:]]), [halt, resume]))
     flat = [event for batch in told for event in batch]
     assert [flat.index(halt), flat.index(resume), len(flat)] == [4, 10, 11]
 
@@ -266,7 +267,7 @@ async def test_a_halted_tape_run_verifies_and_goes_on_halted(tmp_path: Path) -> 
         "risk": {"profile": "wide"},
     }  # fmt: skip
     settings = from_dict(tree)
-    run = daemon.Run(settings, Journal(tmp_path / "run.journal"))
+    run = Run(settings, Journal(tmp_path / "run.journal"))
     run.begin()
     batches = run.batches()
     first = next(batches)
@@ -278,7 +279,7 @@ async def test_a_halted_tape_run_verifies_and_goes_on_halted(tmp_path: Path) -> 
     run.journal.close()
     assert run.core.risk.state == "halted"
     daemon.verify(tmp_path / "run.journal")
-    again = daemon.Run(settings, Journal(tmp_path / "run.journal", follow=True))
+    again = Run(settings, Journal(tmp_path / "run.journal", follow=True))
     again.replay()
     assert again.core.risk.state == "halted"
     assert daemon.verify(tmp_path / "run.journal")[0] > run.journal.seq

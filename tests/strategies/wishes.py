@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine import Strategy
-from engine.daemon import Run
 from engine.events import MINUTE_NS, SECOND_NS, Approved, CancelRequest, Denied, MarketEvent
+from engine.run import Run
 from tests.runs import OPEN_NS, HeldFeed, configuration, replayed, strategy
 
 

@@ -1,0 +1,278 @@
+"""A run, built from its configuration: the feed, the books, the controls, the venue, the strategies and the corridor.
+
+This is the one place that knows them all; `engine.daemon` goes through what is built here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from decimal import localcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from engine import bars, journal, logs, plugins
+from engine.clock import Sessions
+from engine.config import RunConfig, StrategyConfig
+from engine.core import Core
+from engine.errors import ConfigError, JournalError, suggestion
+from engine.events import (
+    DAY_NS,
+    HOUR_NS,
+    MINUTE_NS,
+    Command,
+    Fill,
+    InboxEvent,
+    MarketEvent,
+    OrderUpdate,
+    RunStarted,
+)  # fmt: skip
+from engine.journal import Journal
+from engine.market import ZERO
+from engine.orders import OrderBook
+from engine.portfolio import MONEY, Portfolio
+from engine.ports import Feed, LiveFeed, SilentBroker, SilentFeed
+from engine.risk import RiskManager
+from engine.schedule import Schedule
+from engine.strategy import configure
+from engine.wiring import Callback, Wiring
+
+if TYPE_CHECKING:
+    pass
+
+SAMPLES = 1000
+SAMPLE_STEPS_NS = (
+    MINUTE_NS,
+    5 * MINUTE_NS,
+    15 * MINUTE_NS,
+    30 * MINUTE_NS,
+    HOUR_NS,
+    2 * HOUR_NS,
+    4 * HOUR_NS,
+    8 * HOUR_NS,
+)
+SESSIONS_WITH_SAMPLES_MAX = 400
+LIVE_SAMPLE_NS = 5 * MINUTE_NS
+Progress = Callable[[int, int, tuple[int, int]], None]
+"""Called now and then with the number of events so far, the simulated time and the feed's span, both in ns."""
+
+
+class Run:
+    """A run that is built and not yet begun: its feed, and a corridor with everything in it.
+
+    With `again`, a live run is done over from what its journal holds: nothing is connected and nothing is sent.
+
+    Attributes:
+        is_live: whether the feed arrives when it arrives; then the journal holds every input.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        ledger: Journal,
+        *,
+        wrap: Callable[[Callback, str], Callback] | None = None,
+        again: bool = False,
+    ) -> None:
+        self.config, self.journal = config, ledger
+        sessions, portfolio = Sessions(config.calendar), _portfolio(config)
+        self.feed = _feed(config, sessions, again=again)
+        self.is_live = not hasattr(self.feed, "batches")
+        broker = _broker(config, sessions, portfolio, again=again)
+        orders, schedule = OrderBook(portfolio), Schedule()
+        strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
+        symbols = {one.name: _symbols(one, self.feed.symbols) for one in config.strategies}
+        risk = RiskManager(
+            config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
+            symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
+        )  # fmt: skip
+        for strategy, one in zip(strategies, config.strategies, strict=True):
+            vars(strategy).update(name=one.name, symbols=symbols[one.name], _logger=logs.logger)
+        intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
+        wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
+        sample_ns = LIVE_SAMPLE_NS
+        if not self.is_live:
+            sample_ns = _sample_ns(self.feed.span_ns, always_open=sessions.always_open)
+        self.core = Core(
+            run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
+            broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=sample_ns,
+            inputs=_inputs(is_live=self.is_live, simulated=broker.simulated),
+        )  # fmt: skip
+        for strategy in strategies:
+            strategy._join(self.core)
+
+    def header(self, account: str = "", now_ns: int = 0) -> RunStarted:
+        """Return the run's first record; on a journal that goes on, compare with its own.
+
+        Raises:
+            JournalError: the journal is of another configuration, account or tape.
+        """
+        ledger, config = self.journal, self.config
+        before = journal.header(ledger.path) if ledger.following else None
+        if self.is_live and before is not None:
+            now_ns = before.ts_event_ns  # a live run began when it began
+        started = RunStarted(
+            config.name, config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION,
+            now_ns if self.is_live else self.feed.span_ns[0], self.feed.fingerprint, account or config.broker.use,
+        )  # fmt: skip
+        if before is not None and before != started:
+            raise JournalError(_other_run(ledger.path, before, started))
+        return started
+
+    def begin(self, account: str = "", now_ns: int = 0) -> None:
+        """Write the header, unless the journal has it, and start the strategies."""
+        started = self.header(account, now_ns)
+        if not self.journal.frozen:
+            self.journal.note("config", json.dumps(self.config.resolved()))  # what `verify` will do over
+        warm_up_ns = round(self.config.warm_up_s * 1e9)
+        with localcontext(MONEY):
+            self.core.supervisor.begin(started, warm_up_ns, waits=not self.core.broker.simulated)
+
+    def replay(self, progress: Progress | None = None) -> None:
+        """Take the whole feed in a plain loop, and finish."""
+        self.begin()
+        batches = self.batches()
+        self.core.run(batches if progress is None else self._told(batches, progress))
+        with localcontext(MONEY):
+            self.core.supervisor.finish(ended=True)
+
+    def batches(self) -> Iterator[Sequence[InboxEvent]]:
+        """Yield the tape's events and, in its place, each command that the journal in hand holds."""
+        batches = cast(Feed, self.feed).batches()
+        if not self.journal.following:
+            return batches
+        recorded = journal.read(self.journal.path)
+        return with_commands(batches, [record for record in recorded if isinstance(record, Command)])
+
+    def recorded_inputs(self) -> Iterator[InboxEvent]:
+        """Yield the events that a live run's journal holds, in the order in which the corridor took them."""
+        for record in journal.read(self.journal.path):
+            if record.__class__ in self.core.inputs:
+                yield cast(InboxEvent, record)
+
+    def replay_inputs(self) -> None:
+        """Do a live run over from what its journal holds."""
+        self.begin(journal.header(self.journal.path).account)
+        with localcontext(MONEY):
+            for event in self.recorded_inputs():
+                self.core.process(event)
+            self.core.supervisor.finish(ended=False)
+
+    def _told(self, batches: Iterator[Sequence[InboxEvent]], progress: Progress) -> Iterator[Sequence[InboxEvent]]:
+        for batch in batches:
+            yield batch
+            progress(self.core.events, self.core.now_ns, self.feed.span_ns)
+
+
+def rehearsed(config: RunConfig) -> Feed | LiveFeed:
+    """Build everything that may be wrong, short of a journal, and return the feed.
+
+    Raises:
+        ConfigError: what is wrong.
+    """
+    sessions = Sessions(config.calendar)
+    feed = _feed(config, sessions)
+    _broker(config, sessions, _portfolio(config))
+    for one in config.strategies:
+        configure(plugins.load(plugins.STRATEGY, one.use), one.params)
+        _symbols(one, feed.symbols)
+    return feed
+
+
+def with_commands(
+    batches: Iterator[Sequence[MarketEvent]], commands: Sequence[Command]
+) -> Iterator[Sequence[InboxEvent]]:
+    """Yield batches with each command after as many events as the corridor had taken before it."""
+    waiting, taken = deque(commands), 0
+    for batch in batches:
+        start = 0
+        while waiting and waiting[0].events <= taken + len(batch) - start:
+            end = start + waiting[0].events - taken
+            if end > start:
+                yield batch[start:end]
+            yield [waiting.popleft()]
+            taken, start = taken + end - start + 1, end
+        if start < len(batch):
+            yield batch[start:]
+            taken += len(batch) - start
+
+
+def _inputs(*, is_live: bool, simulated: bool) -> frozenset[type]:
+    """Return the events that only the journal can give back; the answers of a simulated venue are made again."""
+    if not is_live:
+        return frozenset()
+    return frozenset(get_args(InboxEvent)) - (frozenset({Fill, OrderUpdate}) if simulated else frozenset())
+
+
+def _feed(config: RunConfig, sessions: Sessions, *, again: bool = False) -> Feed | LiveFeed:
+    feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
+    if hasattr(feed_class, "batches"):
+        tape: Feed = feed_class(settings)
+        return tape
+    if again:
+        return SilentFeed(getattr(settings, "symbols", ()))
+    live: LiveFeed = feed_class(settings, mode=config.mode, sessions=sessions, seed=config.seed)
+    return live
+
+
+def _portfolio(config: RunConfig) -> Portfolio:
+    settings = config.broker.settings
+    return Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
+
+
+def _broker(config: RunConfig, sessions: Sessions, portfolio: Portfolio, *, again: bool = False) -> Any:
+    broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
+    if broker_class.simulated:
+        models = _models(broker_class, settings)
+        return broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed, **models)
+    if hasattr(plugins.load(plugins.FEED, config.feed.use), "batches"):
+        raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
+    return SilentBroker() if again else broker_class(settings, mode=config.mode, seed=config.seed)
+
+
+def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
+    """Build the models of a simulated venue that its settings name and that it does not have itself."""
+    found = {}
+    for key, params, group, built_in in getattr(broker_class, "pluggable", ()):
+        name = getattr(settings, key)
+        if name not in built_in and (":" in name or name in plugins.available(group)):
+            model = plugins.load(plugins.Kind(group, f"model for broker.{key}", callable), name)
+            try:
+                found[key] = model(**getattr(settings, params, {}))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"broker.{key}: {error}") from error
+    return found
+
+
+def _symbols(strategy: StrategyConfig, known: Sequence[str]) -> tuple[str, ...]:
+    wanted, key = strategy.symbols, f"strategies.{strategy.name}.symbols"
+    if "*" in known and "*" in wanted:
+        raise ConfigError(f"{key}: a feed of all symbols needs a strategy that names its own")
+    for symbol in wanted:
+        if symbol != "*" and symbol not in known and "*" not in known:
+            raise ConfigError(f"{key}: '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
+    return tuple(known) if "*" in wanted else tuple(wanted)
+
+
+def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
+    told = f"{path} holds another run"
+    if before.tape_sha256 != now.tape_sha256:
+        return f"{told}: its tape has another content (SHA-256 {before.tape_sha256[:12]}, now {now.tape_sha256[:12]})"
+    if before.account != now.account:
+        return f"{told}: of account {before.account}, not {now.account}"
+    if before.engine_version != now.engine_version:
+        return f"{told}: of engine {before.engine_version}, not {now.engine_version}"
+    old, new = json.loads(before.config), json.loads(now.config)
+    changed = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key))) or "its start"
+    return f"{told}: {changed} differs; set the configuration back, or give this run an out_dir of its own"
+
+
+def _sample_ns(span_ns: tuple[int, int], *, always_open: bool) -> int:
+    """Return the interval of snapshots that gives about `SAMPLES` of them; 0 means each session's end is enough."""
+    days = (span_ns[1] - span_ns[0]) / DAY_NS
+    if days > (SESSIONS_WITH_SAMPLES_MAX if always_open else SESSIONS_WITH_SAMPLES_MAX * 1.45):
+        return 0
+    open_ns = days * DAY_NS if always_open else days * 5 / 7 * 16 * HOUR_NS
+    return next((step for step in SAMPLE_STEPS_NS if open_ns / step <= SAMPLES), SAMPLE_STEPS_NS[-1])
