@@ -39,8 +39,8 @@ def run_config(tape: Path, folder: Path, *, trades: bool = True) -> dict[str, An
 def engine_once(tape: Path, folder: Path, *, trades: bool = True) -> dict[str, Any]:
     """Replay a tape through the engine once; return its seconds and counts."""
     from engine.config import from_dict
-    from engine.run import Run
     from engine.journal import Journal
+    from engine.run import Run
 
     path = folder / "bench.journal"
     path.unlink(missing_ok=True)

@@ -179,9 +179,7 @@ def test_a_days_fees_are_the_rounded_sums_of_its_kinds(trades: list[tuple[str, D
     paid = [model.fee_usd("SPY", side, qty, price, ts_ns, maker=False) for side, qty, price in trades]
     sales = [(qty, price) for side, qty, price in trades if side == "sell"]
     sec = sum((q * p for q, p in sales), Decimal(0)) * rate_on(SEC_USD_PER_MILLION, number) / 1_000_000
-    taf = sum(
-        (min(q * rate_on(TAF_USD_PER_SHARE, number), rate_on(TAF_CAP_USD, number)) for q, _ in sales), Decimal(0)
-    )
+    taf = sum((min(q * rate_on(TAF_USD_PER_SHARE, number), rate_on(TAF_CAP_USD, number)) for q, _ in sales), Decimal(0))
     cat = sum((whole_up(q) for _, q, _ in trades), Decimal(0)) * rate_on(CAT_USD_PER_SHARE, number)
     cents = sum(whole_up(amount * 100) for amount in (sec, taf, cat))
     assert sum(paid, Decimal(0)) * 100 == cents

@@ -532,7 +532,8 @@ def test_legs_end_with_a_parent_that_filled_nothing() -> None:
         # a stop beyond the market goes off when the entry fills, and gets the only price that is certainly later
         (
             {"type": "limit", "limit_price": 95, "stop_loss_stop_price": 105, "take_profit_limit_price": 110},
-            (100, 101, 94, 96), [("100", "95"), ("100", "96")],
+            (100, 101, 94, 96),
+            [("100", "95"), ("100", "96")],
         ),
         # at its close, because it arrived inside the bar: nothing of the bar is after that
         ({"clock": "10:00:30"}, (100, 120, 80, 100), [("100", "100")]),
