@@ -119,10 +119,14 @@ class AlpacaBroker:
             self._book.executions.know(fill.client_order_id, fill.execution_id, fill.qty, fill.price)
 
     async def open(self) -> AccountState:
-        self.clock_off_s = await account.check(self._rest, self._clock, simulated_time=self._hosts.is_local)
-        if abs(self.clock_off_s) > account.CLOCK_WARN_S and not self._hosts.is_local:
-            self._book.log.warning(f"this machine's clock is {self.clock_off_s:+.1f} s off Alpaca's")
-        return await self.state(self._clock.now_ns())
+        try:
+            self.clock_off_s = await account.check(self._rest, self._clock, simulated_time=self._hosts.is_local)
+            if abs(self.clock_off_s) > account.CLOCK_WARN_S and not self._hosts.is_local:
+                self._book.log.warning(f"this machine's clock is {self.clock_off_s:+.1f} s off Alpaca's")
+            return await self.state(self._clock.now_ns())
+        except BrokerError:
+            await self._rest.close()
+            raise
 
     async def state(self, since_ns: int) -> AccountState:
         found = await account.read_state(self._rest, self._book, self._catch_up, since_ns)
