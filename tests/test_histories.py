@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from math import inf, nan
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import daemon
+from engine import clock
 from engine.clock import Sessions
 from engine.config import from_dict
 from engine.events import (
@@ -273,10 +273,9 @@ class Audit:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_calendar() -> Any:
-    """Let every run share the calendars, which hold nothing of a run."""
-    known = {name: Sessions(name) for name in ("XNYS", "24/7")}
+    """Load the calendar once for all runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daemon, "Sessions", known.__getitem__)
+        patch.setattr(clock, "_load", cache(clock._load))
         yield
 
 
@@ -291,7 +290,7 @@ def hold(tree: dict[str, Any]) -> None:
         HeldFeed.held.clear()
 
 
-@settings(max_examples=200, **drawn)
+@settings(max_examples=300, **drawn)
 @given(trees())
 def test_books_orders_and_limits_hold_over_any_history(tree: dict[str, Any]) -> None:
     """Cash to the last digit, positions as fills and actions sum, orders that end, no limit broken."""
