@@ -38,6 +38,7 @@ class Book:
         self.tombstones: dict[str, None] = {}
         self.frozen: dict[str, int] = {}
         self.counts: dict[str, int] = {}
+        self._told: dict[str, OrderStatus] = {}
         self.publish: Publish | None = None
         self._clock, self._recv_ns = clock, 0
         self.log = structlog.get_logger().bind(broker="alpaca")
@@ -56,9 +57,15 @@ class Book:
     def tell(self, order_id: str, status: OrderStatus, reason: str = "", *, ts_ns: int = 0, venue_id: str = "") -> None:
         """Publish a status of an order."""
         now_ns = self.now_ns()
+        self._told[order_id] = status
         if status in ENDED:
             self.open.pop(order_id, None)
+            del self._told[order_id]
         self._send(OrderUpdate(order_id, status, min(ts_ns or now_ns, now_ns), now_ns, reason, venue_id))
+
+    def is_accepted(self, order_id: str) -> bool:
+        """Tell whether the last word on an order was that it is accepted."""
+        return self._told.get(order_id) == "accepted"
 
     def tell_record(self, record: OrderRecord, reason: str = "") -> None:
         """Publish the status that the venue shows of an order."""

@@ -1,7 +1,8 @@
 """One websocket that is kept open: connect, greet, read, and come back when it is lost.
 
-The back-off doubles from 1 to 30 s with jitter and starts over only once data has come, so that a server that takes
-connections and gives nothing is not stormed. Nothing that happens beside the reading can stop it.
+The back-off doubles from 1 to 30 s with jitter and starts over only once data has come, or the connection has stood for
+a minute as that of a quiet account does, so that a server that takes connections and gives nothing is not stormed.
+Nothing that happens beside the reading can stop it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CONNECT_S, GREET_S, CLOSE_S = 10.0, 15.0, 1.0
 PING_EVERY_S, PONG_WITHIN_S = 10.0, 10.0
 FRAME_BYTES_MAX, FRAMES_QUEUED = 16 << 20, 4096
 KEY_REFUSALS_MAX, GHOST_MAX_S = 3, 120.0
+STOOD_NS = 60 * SECOND_NS
 
 
 class Line(Protocol):
@@ -130,7 +132,12 @@ class Session:
             self._key_refusals = self._ghost_since_ns = 0
             self.log.info("connected", attempt=self.attempts)
             self._dropped = asyncio.get_running_loop().create_future()
-            await together(self._read(socket), self._line.accompany(socket), self._until_dropped())
+            stands_since_ns = self._clock.monotonic_ns()
+            try:
+                await together(self._read(socket), self._line.accompany(socket), self._until_dropped())
+            finally:
+                if self._clock.monotonic_ns() - stands_since_ns >= STOOD_NS:
+                    self.attempts = 0
             raise StreamLost(f"{self._line.name}: ended")
         finally:
             await socket.close()  # with a close frame, whatever the reason: without one the venue keeps a ghost of us

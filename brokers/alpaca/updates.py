@@ -19,6 +19,7 @@ STATUS_OF_EVENT: dict[str, OrderStatus] = {
     "pending_replace": "pending_replace",
 }  # fmt: skip
 NOT_TOLD = frozenset({"pending_new", "done_for_day", "stopped", "suspended", "calculated"})
+EXECUTION_EVENTS = frozenset({"fill", "partial_fill", "trade_bust", "trade_correct"})
 REFUSALS = frozenset({"order_cancel_rejected", "order_replace_rejected"})
 GROUPS = frozenset({"bracket", "oco", "oto"})
 ENDS = frozenset({"canceled", "expired", "rejected", "replaced"})
@@ -57,6 +58,8 @@ def take(book: Book, update: UpdateRecord) -> FollowUp:
         )
     missing = book.missing_qty(record)
     status = STATUS_OF_EVENT.get(event)
+    if status == "accepted" and book.is_accepted(order_id):
+        status = None  # the answer to its POST said so already
     if missing > 0:
         book.count("holes")
         if status is not None and status not in ENDS:
@@ -66,7 +69,7 @@ def take(book: Book, update: UpdateRecord) -> FollowUp:
         book.tell(order_id, status, update.reason or "", ts_ns=ts_ns, venue_id=record.id)
     elif event in REFUSALS:
         book.tell(order_id, STATUSES.get(record.status, "accepted"), event, ts_ns=ts_ns, venue_id=record.id)
-    elif event not in NOT_TOLD and event not in ("fill", "partial_fill", "trade_bust", "trade_correct"):
+    elif event not in STATUS_OF_EVENT and event not in NOT_TOLD and event not in EXECUTION_EVENTS:
         book.count("unknown events")
         book.log.error("an order event that nobody knows", order=order_id, event_=event)
         return FollowUp(look_at=record.id)

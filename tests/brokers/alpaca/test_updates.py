@@ -166,7 +166,7 @@ async def test_every_status_word_of_the_venue_has_a_meaning(monkeypatch: pytest.
             shown = order | {"status": "canceled" if event == "canceled" else "new"}
             await rig.trades.send(update(event, shown, execution_id=None))
         await rig.told("canceled")
-        assert rig.states() == ["accepted", "accepted", "pending_cancel", "accepted", "canceled"]
+        assert rig.states() == ["accepted", "pending_cancel", "accepted", "canceled"]
 
 
 async def test_an_unknown_event_or_status_makes_the_order_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -527,6 +527,19 @@ async def test_the_link_is_down_until_rest_has_caught_up(monkeypatch: pytest.Mon
         rig.rest.on("GET", FILLS, (200, []))
         await rig.passing(20)
         assert rig.links == [True]
+
+
+async def test_a_quiet_account_does_not_reconnect_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one update in days, each idle disconnect would otherwise double the time in which fills go unseen."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        for number in range(1, 8):
+            await rig.time.pass_s(3600)
+            rig.trades.abort()
+            await until(lambda number=number: rig.links.count(False) == number)
+            assert rig.broker.session.attempts == 1
+            await rig.passing(1)
+            await until(lambda number=number: rig.links.count(True) == number + 1)
 
 
 async def test_refused_keys_end_the_broker_with_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
