@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 BARS = 50_000
-ROUNDS = 7
+ROUNDS = 15
 FIRST_OPEN_S = 1_704_067_200
 
 
