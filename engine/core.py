@@ -82,7 +82,10 @@ class Core:
         with localcontext(MONEY):
             for batch in batches:
                 for event in batch:
-                    walk[event.__class__](event)
+                    if event.__class__ is Bar:
+                        self._on_bar(event)
+                    else:
+                        walk[event.__class__](event)
                 self.events += len(batch)
 
     def process(self, event: InboxEvent) -> None:
@@ -240,7 +243,10 @@ class Core:
         """Take a simulated venue's answers, as a live one's would come through `process`."""
         for answer in answers:
             self.journal.append(answer)
-            self.walk[answer.__class__](answer)
+            if isinstance(answer, Fill):
+                self._on_fill(answer)
+            else:
+                self._on_update(answer)
             if self.outbox:
                 self.empty_outbox()
         self.due_ns = min(self.schedule.due_ns, self.broker.due_ns, self.risk.due_ns)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from math import inf
-from types import MethodType
-from typing import Any, cast
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -111,12 +110,12 @@ class RiskManager:
         if reason is not None:
             return _denied(self._validity, p, reason)
         p.measure(self._pricing)
-        for check in self._reduction_checks if p.reduces else self._entry_checks:
-            reason = check(p)
+        for control in self._reduction_checks if p.reduces else self._entry_checks:
+            reason = control.check(p)
             if reason is not None:
-                return _denied(check.__self__, p, reason)
-        for hook in self._approved_hooks:
-            hook(p)
+                return _denied(control, p, reason)
+        for control in self._approved_hooks:
+            control.on_approved(p)
         order.is_entry = not p.reduces
         if order.is_entry:
             order.cost_price = p.cost_price
@@ -165,13 +164,24 @@ class RiskManager:
         """Count an execution that is booked already."""
         if order.status in TERMINAL:
             self._forget(order)
-        return self._collect(self._fill_hooks, order, fill, now_ns)
+        found: Sequence[Event] = ()
+        for control in self._fill_hooks:
+            if told := control.on_fill(order, fill, now_ns):
+                found = [*found, *told]
+        if found:
+            self._set_floor()
+        return found
 
     def on_update(self, order: Order, update: OrderUpdate, now_ns: int) -> Sequence[Event]:
         """Count the venue's word on an order, which the order shows already."""
         if order.status in TERMINAL:
             self._forget(order)
-        found = self._collect(self._update_hooks, order, update, now_ns)
+        found: Sequence[Event] = ()
+        for control in self._update_hooks:
+            if told := control.on_update(order, update, now_ns):
+                found = [*found, *told]
+        if found:
+            self._set_floor()
         if self._unknown.due_ns < self.due_ns:
             self.due_ns = self._unknown.due_ns
         return found
@@ -190,8 +200,8 @@ class RiskManager:
         self._session_begun = True
         equity_usd = self._portfolio.equity_usd()
         self._portfolio.value(equity_usd)
-        for hook in self._session_hooks:
-            hook(equity_usd, now_ns)
+        for control in self._session_hooks:
+            control.on_session(equity_usd, now_ns)
         found: Sequence[Event] = ()
         if self._latch.cause == self._daily_loss.label and self.state == "reduce_only":
             found = (self._latch.set("active", now_ns, self._daily_loss.label, "a new session"),)
@@ -280,25 +290,14 @@ class RiskManager:
             self._age.forget_ended()
             self._wait()
 
-    def _collect(
-        self, hooks: Sequence[MethodType], order: Order, event: Fill | OrderUpdate, now_ns: int
-    ) -> Sequence[Event]:
-        found: list[Event] = []
-        for hook in hooks:
-            found.extend(hook(order, event, now_ns))
-        if found:
-            self._set_floor()
-        return found
-
 
 def _denied(control: Any, p: Proposal, reason: str) -> Denied:
     return Denied(p.intent, p.now_ns, control.label, reason)
 
 
-def _overridden(controls: Sequence[Control], name: str) -> tuple[MethodType, ...]:
-    """Return the methods of this name that do something."""
-    kept = [control for control in controls if getattr(type(control), name) is not getattr(Control, name)]
-    return tuple(cast("MethodType", getattr(control, name)) for control in kept)
+def _overridden(controls: Sequence[Control], name: str) -> tuple[Control, ...]:
+    """Return the controls for which this method does something."""
+    return tuple(control for control in controls if getattr(type(control), name) is not getattr(Control, name))
 
 
 def _above(value: float) -> float:
