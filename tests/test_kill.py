@@ -114,6 +114,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(desk: Desk, undistur
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3_600)
 def test_a_run_that_is_killed_two_hundred_times_ends_the_same(desk: Desk, undisturbed: Path) -> None:
     """The same with two hundred."""
     hits, progress = kill(desk, undisturbed, "killed-200", times=200, seed=12)
