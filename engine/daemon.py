@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import journal, logs
-from engine.clock import LiveClock, to_datetime
+from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
 from engine.errors import ConfigError, Divergence
 from engine.journal import Journal
-from engine.run import Progress, Run, rehearsed
+from engine.run import Progress, Run, clock_of, rehearsed
 
 if TYPE_CHECKING:
     from engine.report import Result
@@ -84,7 +84,7 @@ def run(config: RunConfig) -> int:
 
     from engine.live import Stopwatch, serve
 
-    path, clock = config.out_dir / RUN_JOURNAL, LiveClock()
+    path, clock = config.out_dir / RUN_JOURNAL, clock_of(config)
     if not path.exists():
         check(config)  # what is wrong with a new run is told before anything of it is on the disk
     config.out_dir.mkdir(parents=True, exist_ok=True)
@@ -100,6 +100,8 @@ def run(config: RunConfig) -> int:
             level=config.log.level, file=config.out_dir / "log.jsonl" if config.log.file else None,
             event_time_ns=lambda: built.core.now_ns, clock=clock,
         )  # fmt: skip
+        for secret in built.secrets:
+            logs.mask(secret)
         try:
             code = asyncio.run(serve(built, stopwatch, clock))
         finally:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import structlog
 
-from engine import status
+from engine import journal, status
 from engine.bus import Inbox
 from engine.clock import Clock
 from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError
@@ -140,14 +140,14 @@ class Daemon:
 
     async def _follow(self, batches: Iterator[Sequence[InboxEvent]]) -> Sequence[InboxEvent]:
         """Do over what the journal holds, at full speed; return the rest of the batch in which it ends."""
-        journal, core = self.run.journal, self.core
-        if not journal.following:
+        ledger, core = self.run.journal, self.core
+        if not ledger.following:
             return ()
         for batch in batches:
             for index, event in enumerate(batch):
                 core.process(event)
-                if not journal.following:
-                    self.log.info("recovered from the journal", records=journal.seq, events=core.events)
+                if not ledger.following:
+                    self.log.info("recovered from the journal", records=ledger.seq, events=core.events)
                     return batch[index + 1 :]
             await asyncio.sleep(0)
         return ()
@@ -156,6 +156,9 @@ class Daemon:
 
     async def _begin_live(self) -> None:
         core, feed = self.core, cast(LiveFeed, self.run.feed)
+        if self.run.journal.following and not core.broker.simulated:
+            recorded = journal.read(self.run.journal.path)
+            cast(LiveBroker, core.broker).know([record for record in recorded if isinstance(record, Fill)])
         state = await self._open()
         started_anew = not self.run.journal.following
         self.run.begin(state.account_id if state is not None else "", now_ns=self.clock.now_ns())
@@ -187,12 +190,12 @@ class Daemon:
 
     def _follow_inputs(self) -> None:
         """Do over what the journal holds, from the events that it holds."""
-        journal, core = self.run.journal, self.core
+        ledger, core = self.run.journal, self.core
         for event in self.run.recorded_inputs():
             core.process(event)
-        if journal.following:
-            raise Divergence(journal.seq + 1, journal.rest(), "")
-        self.log.info("recovered from the journal", records=journal.seq, events=core.events)
+        if ledger.following:
+            raise Divergence(ledger.seq + 1, ledger.rest(), "")
+        self.log.info("recovered from the journal", records=ledger.seq, events=core.events)
 
     async def _reconcile_at_start(self, broker: LiveBroker) -> None:
         for _ in range(RECONCILE_START_ROUNDS):

@@ -141,6 +141,10 @@ class LiveBroker(Broker, Protocol):
     due_ns: int
     working: Container[str]
 
+    def know(self, fills: Sequence[Fill]) -> None:
+        """Take note of the executions that a journal holds already, before the account is opened."""
+        ...
+
     async def open(self) -> AccountState:
         """Connect, check keys, host and account, and return the account as it stands.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from engine import bars, journal, logs, plugins
-from engine.clock import Sessions
+from engine.clock import Clock, LiveClock, Sessions
 from engine.config import RunConfig, StrategyConfig
 from engine.core import Core
 from engine.errors import ConfigError, JournalError, suggestion
@@ -78,9 +78,10 @@ class Run:
     ) -> None:
         self.config, self.journal = config, ledger
         sessions, portfolio = Sessions(config.calendar), _portfolio(config)
-        self.feed = _feed(config, sessions, again=again)
+        self.clock = clock_of(config)
+        self.feed = _feed(config, sessions, clock=self.clock, again=again)
         self.is_live = not hasattr(self.feed, "batches")
-        broker = _broker(config, sessions, portfolio, again=again)
+        broker = _broker(config, sessions, portfolio, clock=self.clock, again=again)
         orders, schedule = OrderBook(portfolio), Schedule()
         strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
         symbols = {one.name: _symbols(one, self.feed.symbols) for one in config.strategies}
@@ -120,6 +121,11 @@ class Run:
         if before is not None and before != started:
             raise JournalError(_other_run(ledger.path, before, started))
         return started
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that no log may show, as far as feed and broker know any."""
+        return (*getattr(self.feed, "secrets", ()), *getattr(self.core.broker, "secrets", ()))
 
     def begin(self, account: str = "", now_ns: int = 0) -> None:
         """Write the header, unless the journal has it, and start the strategies."""
@@ -173,8 +179,9 @@ def rehearsed(config: RunConfig) -> Feed | LiveFeed:
         ConfigError: what is wrong.
     """
     sessions = Sessions(config.calendar)
-    feed = _feed(config, sessions)
-    _broker(config, sessions, _portfolio(config))
+    clock = clock_of(config)
+    feed = _feed(config, sessions, clock=clock)
+    _broker(config, sessions, _portfolio(config), clock=clock)
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)
         _symbols(one, feed.symbols)
@@ -206,14 +213,21 @@ def _inputs(*, is_live: bool, simulated: bool) -> frozenset[type]:
     return frozenset(get_args(InboxEvent)) - (frozenset({Fill, OrderUpdate}) if simulated else frozenset())
 
 
-def _feed(config: RunConfig, sessions: Sessions, *, again: bool = False) -> Feed | LiveFeed:
+def clock_of(config: RunConfig) -> Clock:
+    """Return the clock that a run goes by: the machine's, or one that its feed names, as a local server does."""
+    named = getattr(plugins.load(plugins.FEED, config.feed.use), "clock", None)
+    clock: Clock = named(config.feed.settings) if named is not None else LiveClock()
+    return clock
+
+
+def _feed(config: RunConfig, sessions: Sessions, *, clock: Clock, again: bool = False) -> Feed | LiveFeed:
     feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
     if hasattr(feed_class, "batches"):
         tape: Feed = feed_class(settings)
         return tape
     if again:
         return SilentFeed(getattr(settings, "symbols", ()))
-    live: LiveFeed = feed_class(settings, mode=config.mode, sessions=sessions, seed=config.seed)
+    live: LiveFeed = feed_class(settings, mode=config.mode, sessions=sessions, seed=config.seed, clock=clock)
     return live
 
 
@@ -222,14 +236,16 @@ def _portfolio(config: RunConfig) -> Portfolio:
     return Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
 
 
-def _broker(config: RunConfig, sessions: Sessions, portfolio: Portfolio, *, again: bool = False) -> Any:
+def _broker(config: RunConfig, sessions: Sessions, portfolio: Portfolio, *, clock: Clock, again: bool = False) -> Any:
     broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
     if broker_class.simulated:
         models = _models(broker_class, settings)
         return broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed, **models)
     if hasattr(plugins.load(plugins.FEED, config.feed.use), "batches"):
         raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
-    return SilentBroker() if again else broker_class(settings, mode=config.mode, seed=config.seed)
+    if again:
+        return SilentBroker()
+    return broker_class(settings, mode=config.mode, seed=config.seed, clock=clock)
 
 
 def _models(broker_class: Any, settings: Any) -> dict[str, Any]:

@@ -75,6 +75,9 @@ class FakeBroker:
     def cancel(self, client_order_id: str, ts_ns: int) -> None:
         self._wire.put_nowait(client_order_id)
 
+    def know(self, fills: Any) -> None:
+        self.book["known"] = [fill.execution_id for fill in fills]
+
     async def open(self) -> AccountState:
         return await self.state(0)
 
