@@ -141,4 +141,5 @@ def test_a_stop_is_clean_and_takes_less_than_two_seconds(desk: Desk, undisturbed
     assert not path.with_name(path.name + "-wal").exists(), "the journal was not closed"
     assert 0 < sum(1 for _ in journal.read(path)) < sum(1 for _ in journal.read(undisturbed))
     assert not journal.is_ended(path)
+    assert desk.stop(out, number, dots=1) == 0, "a stop while it does over what the journal holds"
     assert journal.digest(desk.finish(out)) == journal.digest(undisturbed)

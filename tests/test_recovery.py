@@ -52,16 +52,21 @@ def cut(whole: Path, from_seq: int, target: Path) -> None:
     connection.close()
 
 
-def test_a_run_goes_on_from_every_commit_to_the_same_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("over", "step"),
+    [({}, 1), ({"warm_up_s": 300.0}, 4), ({"journal": {"durability": "power"}, "calendar": "24/7"}, 8)],
+    ids=["as it is", "warmed up", "around the clock, on disk"],
+)
+def test_a_run_goes_on_from_every_commit_to_the_same_end(over: dict[str, Any], step: int, tmp_path: Path) -> None:
     """From nothing at all to everything but the end: the same journal, cash, positions and orders."""
-    tree = on_tape(tmp_path, market(1, 25), **busy())
+    tree = on_tape(tmp_path, market(1, 25), **busy(), **over)
     config, whole = finished(tree)
     digest, end = journal.digest(whole), at_end(whole)
     kept = tmp_path / "whole.journal"
     shutil.copy(whole, kept)
     starts = pages(kept)
     assert len(starts) > 40
-    for first in starts:
+    for first in starts[::step]:
         cut(kept, first, whole)
         assert daemon.run(config) == 0
         assert journal.digest(whole) == digest, f"cut before record {first}"
