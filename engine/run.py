@@ -78,7 +78,7 @@ class Run:
     ) -> None:
         self.config, self.journal = config, ledger
         sessions, portfolio = Sessions(config.calendar), _portfolio(config)
-        self.clock = clock_of(config)
+        self.clock = LiveClock() if again else clock_of(config)
         self.feed = _feed(config, sessions, clock=self.clock, again=again)
         self.is_live = not hasattr(self.feed, "batches")
         broker = _broker(config, sessions, portfolio, clock=self.clock, again=again)
