@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import cli, config, daemon
+from engine import cli, config, daemon, events, journal
 from engine.report import Result
 from tests.runs import REPOSITORY
 
@@ -37,8 +37,8 @@ class Fill(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def result(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The run as the engine does it, from the import on."""
+def shipped(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped configuration beside its tape, imported as `make tapes` does."""
     folder = tmp_path_factory.mktemp("spy")
     tape = ["--out", str(folder / "tapes" / "spy_extended.parquet"), "--kind", "bar", "--interval", "1min"]
     told = ["--map", "ts_event_ns=ts_close_ns", "--stamp", "close", "--calendar", "XNYS"]
@@ -46,7 +46,13 @@ def result(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Resul
     (folder / "config").mkdir()
     copy = folder / "config" / "spy_extended.toml"
     copy.write_text((REPOSITORY / "config" / "spy_extended.toml").read_text())
-    return daemon.backtest(config.load(copy))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def result(shipped: Path) -> Result:
+    """The run as the engine does it."""
+    return daemon.backtest(config.load(shipped))
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +182,16 @@ def test_the_figures_of_a_shipped_run_are_those_of_an_independent_calculation(
     assert summary["volatility_annual_pct"] == pytest.approx(returns.std(ddof=1) * np.sqrt(252) * 100)
     assert summary["sharpe_ratio"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252))
     assert summary["drawdown_max_pct"] == pytest.approx((equity / equity.cummax() - 1).min() * 100)
+
+
+def test_the_daemon_trades_the_same_real_days_as_the_backtest(
+    shipped: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty real sessions through the event loop: the journal of the backtest, and `verify` finds no difference."""
+    monkeypatch.setattr(daemon, "_report", lambda _config, _path: 0)
+    run = config.load(shipped)
+    assert daemon.run(run) == 0
+    path = run.out_dir / daemon.RUN_JOURNAL
+    assert journal.digest(path) == journal.digest(run.out_dir / daemon.BACKTEST_JOURNAL)
+    assert len(result.fills) == sum(isinstance(record, events.Fill) for record in journal.read(path))
+    assert daemon.verify(path)[1] == journal.digest(path)
