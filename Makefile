@@ -25,7 +25,7 @@ test: lint  ## lint, types, import laws and the test suite
 	$(BIN)/python -m pytest -q
 
 test-long: $(INSTALLED)  ## the tests that take minutes
-	$(BIN)/python -m pytest -q -m long
+	$(BIN)/python -m pytest -q -m long --timeout=3600
 
 lint: $(INSTALLED)  ## style, format, types and import laws
 	$(BIN)/ruff check .
