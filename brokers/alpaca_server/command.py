@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-Config = Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML with [server], [feed] and [[faults]].")]
+Config = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG]", help="TOML with the tables server, feed and faults.")
+]
 Tapes = Annotated[
     list[Path] | None,
-    typer.Option("--tape", help="A tape or a folder of them, in place of [feed].", show_default=False),
+    typer.Option("--tape", help="A tape or a folder of them, in place of the one in the file.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,
