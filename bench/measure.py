@@ -8,7 +8,6 @@ with its best time, because a busy machine only ever adds to one.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -79,17 +78,17 @@ def replay(n_symbols: int, n_bars: int) -> dict[str, Any]:
 
 def scale(n_symbols: int, n_bars: int, repeat: int = 1) -> dict[str, Any]:
     """Measure the cost of a bar, and the memory that a long replay takes."""
-    bare_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started_kb = peak_kb()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tape = folder / "bars.parquet"
         _in_child("tape", str(tape), n_symbols, n_bars, repeat)  # so that its memory is not counted here
         rounds = ROUNDS if repeat == 1 else 1
         best = min((engine_once(tape, folder) for _ in range(rounds)), key=_time)
-    used_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bare_interpreter_kb()) / 1024
+    used_mb = (peak_kb() - bare_interpreter_kb()) / 1024
     return {
         "symbols": n_symbols, "bars": best["bars"], "bar_us": best["seconds"] / best["bars"] * 1e6,
-        "memory_mb": used_mb, "start_mb": bare_kb / 1024,
+        "memory_mb": used_mb, "start_mb": started_kb / 1024,
     }  # fmt: skip
 
 
@@ -98,12 +97,21 @@ def tape(path: str, n_symbols: int, n_bars: int, repeat: int) -> dict[str, Any]:
     return {"bars": bars.write_tape(Path(path), bars.columns(n_symbols, n_bars), repeat=repeat)}
 
 
+PEAK = "print(next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+
+
 def bare_interpreter_kb() -> int:
     """Return the peak memory of an interpreter that does nothing."""
     import subprocess
 
-    code = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    return int(subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True).stdout)
+    # Not getrusage: a child's begins with what its parent had when it forked.
+    return int(subprocess.run([sys.executable, "-I", "-c", PEAK], capture_output=True, check=True, text=True).stdout)
+
+
+def peak_kb() -> int:
+    """Return the peak memory of this process."""
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _in_child(*arguments: str | int) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Run:
         wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
         sample_ns = LIVE_SAMPLE_NS
         if not self.is_live:
-            sample_ns = _sample_ns(self.feed.span_ns, always_open=sessions.always_open)
+            sample_ns = _sample_ns(self.feed.span_ns, len(self.feed.symbols), always_open=sessions.always_open)
         self.core = Core(
             run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
             broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=sample_ns,
@@ -285,10 +285,14 @@ def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
     return f"{told}: {changed} differs; set the configuration back, or give this run an out_dir of its own"
 
 
-def _sample_ns(span_ns: tuple[int, int], *, always_open: bool) -> int:
-    """Return the interval of snapshots that gives about `SAMPLES` of them; 0 means each session's end is enough."""
+def _sample_ns(span_ns: tuple[int, int], n_symbols: int, *, always_open: bool) -> int:
+    """Return the interval of snapshots that gives about `SAMPLES` of them; 0 means each session's end is enough.
+
+    A snapshot values every position, so there are fewer of them the more symbols there are.
+    """
     days = (span_ns[1] - span_ns[0]) / DAY_NS
     if days > (SESSIONS_WITH_SAMPLES_MAX if always_open else SESSIONS_WITH_SAMPLES_MAX * 1.45):
         return 0
+    samples = min(SAMPLES, max(SAMPLES // 10, SAMPLES * 100 // max(1, n_symbols)))
     open_ns = days * DAY_NS if always_open else days * 5 / 7 * 16 * HOUR_NS
-    return next((step for step in SAMPLE_STEPS_NS if open_ns / step <= SAMPLES), SAMPLE_STEPS_NS[-1])
+    return next((step for step in SAMPLE_STEPS_NS if open_ns / step <= samples), SAMPLE_STEPS_NS[-1])
