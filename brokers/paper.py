@@ -265,13 +265,14 @@ class PaperBroker:
             price = min(max(slipped(order, price, offer, self._slippage, crypto=self._crypto), low), high)
         exact = Decimal(repr(price))
         ts_ns = stamp(order, where, offer)
-        if order.left is None:
-            order.want(notional_qty(order, exact))
-            if not order.left:
+        left = order.left
+        if left is None:
+            left = notional_qty(order, exact)
+            order.want(left)
+            if not left:
                 self._table.end(order, "canceled", ts_ns, f"its notional is less than a nano-share at {exact}", out)
                 return
-        left = size = order.left
-        assert left is not None
+        size = left
         available = offer.for_buys if order.buy else offer.for_sells
         if order.left_float > available:
             size = part(order, left, available, crypto=self._crypto)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -113,14 +113,15 @@ class Journal:
     def close(self) -> None:
         """Write what is left and close the file, which then is one file and needs nothing beside it."""
         self._write()
-        self._recorded = iter(())  # what still reads would hold the file
+        self._recorded.close()  # what still reads would hold the file
         with suppress(sqlite3.OperationalError):  # somebody reads it meanwhile: then its log stays beside it
             self._connection.execute("pragma journal_mode = delete")
         self._connection.close()
 
     def abandon(self) -> None:
         """Close the file without what the disk refused."""
-        self._page, self._recorded = [], iter(())
+        self._page = []
+        self._recorded.close()
         self._connection.close()
 
     def rest(self) -> str:
@@ -168,7 +169,7 @@ class Journal:
         self._page, self._hash = [], chain
 
 
-def read(path: Path | str) -> Iterator[Record]:
+def read(path: Path | str) -> Generator[Record, None, None]:
     """Yield the records of a journal in order, its hash chain checked page by page.
 
     Raises:
@@ -190,7 +191,8 @@ def header(path: Path | str) -> RunStarted:
     Raises:
         JournalError: the journal is empty or begins otherwise.
     """
-    first = next(read(path), None)
+    with closing(read(path)) as records:
+        first = next(records, None)
     if not isinstance(first, RunStarted):
         raise JournalError(f"{path} does not begin with a run's header")
     return first
@@ -240,7 +242,7 @@ def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection
     return connection
 
 
-def _lines(connection: sqlite3.Connection, path: Path) -> Iterator[bytes]:
+def _lines(connection: sqlite3.Connection, path: Path) -> Generator[bytes, None, None]:
     chain, expected = hashlib.sha256(), 1
     pages = connection.execute("select first_seq, lines, cast(body as blob), digest from pages order by first_seq")
     try:

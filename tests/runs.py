@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +31,7 @@ from engine.events import (
     Snapshot,
     Trade,
 )
+from engine.journal import Journal
 from engine.run import Run
 
 REPOSITORY = Path(__file__).parents[1]
@@ -136,28 +137,17 @@ def symbols_of(event: MarketEvent) -> tuple[str, ...]:
     return tuple(name for name in (event.symbol, getattr(event, "new_symbol", "")) if name)
 
 
-class KeptJournal:
-    """A journal in memory: what happened is there to be looked at, and nothing is followed."""
+def kept_journal(observer: Callable[[Any], None] | None = None) -> tuple[Journal, list[Any]]:
+    """Return a journal in memory and the list in which its records are kept; `observer` is told each of them too."""
+    ledger, records = Journal(":memory:", durability="batch"), []
 
-    following = frozen = False
+    def keep(record: Any) -> None:
+        records.append(record)
+        if observer is not None:
+            observer(record)
 
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    @property
-    def seq(self) -> int:
-        return len(self.records)
-
-    def append(self, record: Record) -> None:
-        self.records.append(record)
-
-    def commit(self) -> None:
-        """Nothing can be lost."""
-
-    close = commit
-
-    def note(self, key: str, value: str) -> None:
-        """Nobody will ask."""
+    ledger.observer = keep
+    return ledger, records
 
 
 def configuration(feed: dict[str, Any], out_dir: Path | str = "unused", **over: Any) -> dict[str, Any]:
@@ -184,10 +174,10 @@ def strategy(
 
 def replayed(tree: dict[str, Any]) -> tuple[list[Record], Run]:
     """Replay a run with its journal in memory; return the records and the run as it ended."""
-    kept: Any = KeptJournal()
-    run = Run(from_dict(tree), kept)
+    ledger, records = kept_journal()
+    run = Run(from_dict(tree), ledger)
     run.replay()
-    return kept.records, run
+    return records, run
 
 
 def lines(records: Iterable[Record]) -> list[bytes]:

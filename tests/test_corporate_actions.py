@@ -20,7 +20,7 @@ from engine.config import from_dict
 from engine.daemon import Run
 from engine.events import CorporateAction, Fill, MarketEvent, Snapshot
 from engine.report import Result
-from tests.runs import KeptJournal, configuration, strategy
+from tests.runs import configuration, kept_journal, strategy
 from tests.traders import Script
 
 CENT, SESSIONS = Decimal("0.01"), Sessions("XNYS")
@@ -66,8 +66,8 @@ class Watch:
             for index, qty in enumerate(qtys)
         ]
         tree = configuration(feed, strategies=strategies, broker={"account": account})
-        kept: Any = KeptJournal()
-        self.run, self.records = Run(from_dict(tree), kept), kept.records
+        ledger, self.records = kept_journal()
+        self.run = Run(from_dict(tree), ledger)
         self.portfolio = self.run.core.portfolio
         self.steps: list[tuple[MarketEvent, Decimal, Decimal, Decimal, Decimal]] = []
         feed_of_run: Any = self.run.feed

@@ -38,7 +38,7 @@ from engine.events import (
 from engine.risk.limits import SMALL_ACCOUNT
 from engine.run import Run
 from tests.ledger import Ledger
-from tests.runs import COINS, OPEN_NS, STOCKS, HeldFeed, KeptJournal, configuration, strategy
+from tests.runs import COINS, OPEN_NS, STOCKS, HeldFeed, configuration, kept_journal, strategy
 from tests.traders import Everything
 
 STEPS_NS = (0, SECOND_NS, 20 * SECOND_NS, MINUTE_NS, MINUTE_NS, 2 * MINUTE_NS, 10 * MINUTE_NS, HOUR_NS)
@@ -124,17 +124,6 @@ class History:
         self.add(Bar(symbol, *self.twice, opened, high, low, close, size, MINUTE_NS))
 
 
-class Watched(KeptJournal):
-    """A journal that a ledger reads over the engine's shoulder."""
-
-    ledger: Ledger
-
-    def append(self, record: Record) -> None:
-        super().append(record)
-        with localcontext(PRECISE):
-            self.ledger.take(record)
-
-
 @st.composite
 def trees(draw: Any) -> dict[str, Any]:
     """Draw a whole run: a history, two strategies, an account and limits."""
@@ -206,11 +195,11 @@ class Audit:
 
     def __init__(self, tree: dict[str, Any]) -> None:
         config = from_dict(tree)
-        watched: Any = Watched()
-        self.run = Run(config, watched)
-        self.core, self.records = self.run.core, watched.records
+        journal, self.records = kept_journal(self._take)
+        self.run = Run(config, journal)
+        self.core = self.run.core
         portfolio = self.core.portfolio
-        self.ledger = watched.ledger = Ledger(
+        self.ledger = Ledger(
             config.risk, portfolio.cash_usd, portfolio.multiplier, Sessions(config.calendar),
             {one.name: set(one.symbols) for one in self.core.strategies.values()},
             lambda symbol: portfolio.market(symbol).mark,
@@ -223,6 +212,10 @@ class Audit:
             return begin(now_ns)
 
         self.core.risk.on_session = on_session  # type: ignore[method-assign]
+
+    def _take(self, record: Record) -> None:
+        with localcontext(PRECISE):
+            self.ledger.take(record)
 
     def replay(self) -> None:
         feed: Any = self.run.feed

@@ -32,10 +32,10 @@ from engine.run import Run
 from tests.runs import (
     REPOSITORY,
     HeldFeed,
-    KeptJournal,
     bar,
     busy,
     configuration,
+    kept_journal,
     lines,
     market,
     on_tape,
@@ -164,18 +164,33 @@ def test_a_handler_over_its_budget_is_reported_and_goes_on() -> None:
     """Of a budget of 5 ms the start takes 9, bars 6 to 10 take 6 to 10: six reports, and the run as it was."""
     watch = Stopwatch(5.0, Slow.watch)
     tree = configuration(HeldFeed.hold([bar("AAA", m, 100.0) for m in range(10)]), strategies=[strategy(Slow)])
-    kept: Any = KeptJournal()
-    run = Run(from_dict(tree), kept, wrap=watch.wrap)
+    ledger, records = kept_journal()
+    run = Run(from_dict(tree), ledger, wrap=watch.wrap)
     with capture_logs() as told:
         run.replay()
     assert watch.over == {"one": 6}
     reports = [(line["callback"], line["took_ms"]) for line in told if line["event"] == "handler over its budget"]
     assert reports == [("on_start", 9.0), *(("on_bar", float(took_ms)) for took_ms in range(6, 11))]
     assert all(line["strategy"] == "one" and line["budget_ms"] == 5.0 for line in told if "callback" in line)
-    assert lines(kept.records) == lines(replayed(tree)[0])
+    assert lines(records) == lines(replayed(tree)[0])
 
 
 # --- the disk -------------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """The venue, and which orders have got there."""
+
+    def __init__(self, venue: Any) -> None:
+        self.venue = venue
+        self.sent: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.venue, name)
+
+    def submit(self, approved: Approved) -> None:
+        self.sent.append(approved.intent.client_order_id)
+        self.venue.submit(approved)
 
 
 def nearly_full(folder: Path, pages: int, tree: dict[str, Any]) -> tuple[Run, list[str]]:
@@ -184,15 +199,9 @@ def nearly_full(folder: Path, pages: int, tree: dict[str, Any]) -> tuple[Run, li
     (used,) = ledger._connection.execute("pragma page_count").fetchone()
     ledger._connection.execute(f"pragma max_page_count = {used + pages}")
     run = Run(from_dict(tree), ledger)
-    sent: list[str] = []
-    submit = run.core.broker.submit
-
-    def noted(approved: Approved) -> None:
-        sent.append(approved.intent.client_order_id)
-        submit(approved)
-
-    run.core.broker.submit = noted  # type: ignore[method-assign]
-    return run, sent
+    wire: Any = Wire(run.core.broker)
+    run.core.broker = wire
+    return run, wire.sent
 
 
 def walk(run: Run) -> None:

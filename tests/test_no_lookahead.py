@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine.config import from_dict
-from engine.events import DAY_NS, Bar, MarketEvent, Quote, Record, RunEnded, RunStarted, Snapshot, Trade
+from engine.events import DAY_NS, Bar, MarketEvent, Quote, RunEnded, RunStarted, Snapshot, Trade
 from engine.journal import encode
 from engine.run import Run
-from tests.runs import OPEN_NS, HeldFeed, KeptJournal, busy, configuration, market
+from tests.runs import OPEN_NS, HeldFeed, busy, configuration, kept_journal, market
 
 MINUTES = 90
 TAPE = market(5, MINUTES)
@@ -23,29 +23,16 @@ SUMMARIES = (RunStarted, RunEnded, Snapshot)
 """They say how long the tape is, or are taken as often as suits that; nothing is decided by them."""
 
 
-class Dated(KeptJournal):
-    """A journal that also keeps when each record was made, which is not what it says happened when."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made_ns: list[int] = []
-        self.run: Run
-
-    def append(self, record: Record) -> None:
-        super().append(record)
-        self.made_ns.append(self.run.core.now_ns if hasattr(self, "run") else 0)
-
-
 def decided_by(ts_ns: int, events: Sequence[MarketEvent], **over: Any) -> list[bytes]:
     """Run over events; return everything that was recorded by a time, byte for byte."""
     more = busy()
     more["strategies"][0]["params"]["busy"] = 60
-    kept: Any = Dated()
-    run = Run(from_dict(configuration(HeldFeed.hold(events), risk=LOSSES, **more, **over)), kept)
-    kept.run = run
+    made_ns: list[int] = []  # which is not when a record says that something happened
+    ledger, records = kept_journal(lambda _record: made_ns.append(run.core.now_ns))
+    run = Run(from_dict(configuration(HeldFeed.hold(events), risk=LOSSES, **more, **over)), ledger)
     run.replay()
     HeldFeed.held.clear()
-    made = zip(kept.records, kept.made_ns, strict=True)
+    made = zip(records, made_ns, strict=True)
     return [encode(record) for record, when_ns in made if when_ns <= ts_ns and not isinstance(record, SUMMARIES)]
 
 
