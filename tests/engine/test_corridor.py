@@ -29,7 +29,7 @@ from engine.events import (
 from engine.journal import Journal, encode, read
 from engine.ports import Publish
 from engine.run import Run
-from tests.runs import OPEN_NS, HeldFeed, KeptJournal, bar, configuration, lines, replayed, strategy
+from tests.runs import OPEN_NS, HeldFeed, bar, configuration, kept_journal, lines, replayed, strategy
 
 
 class Buyer(Strategy):
@@ -90,7 +90,7 @@ class Bracketed(Strategy):
 
 def run_of(events: list[MarketEvent], *strategies: dict[str, Any], journal: Any = None, **over: Any) -> Run:
     tree = configuration(HeldFeed.hold(events), strategies=list(strategies), **over)
-    return Run(from_dict(tree), journal or KeptJournal())
+    return Run(from_dict(tree), journal or kept_journal()[0])
 
 
 def minutes(count: int, symbol: str = "AAA", price: float = 100.0) -> list[MarketEvent]:
@@ -184,23 +184,21 @@ def test_a_broken_print_leaves_the_account_and_the_journal_whole(tmp_path: Path,
 # --- a disk that refuses ----------------------------------------------------------------------------------------------
 
 
-class FullDisk(KeptJournal):
-    """Refuses every decision."""
-
-    def append(self, record: Record) -> None:
-        if isinstance(record, Approved):
-            raise JournalWriteError("the disk is full")
-        super().append(record)
+def refuse_decisions(record: Record) -> None:
+    """Be a disk that is full when the first order is approved."""
+    if isinstance(record, Approved):
+        raise JournalWriteError("the disk is full")
 
 
 @pytest.mark.parametrize("bars", [None, "5min", "1d"])
 def test_a_refused_write_ends_the_run_and_halts_nobody_for_it(bars: str | None) -> None:
     """Whatever bars the strategy asks for: the error is the disk's, and no order left."""
-    run = run_of(minutes(400), strategy(Buyer, bar=bars), journal=(journal := FullDisk()))
+    ledger, records = kept_journal(refuse_decisions)
+    run = run_of(minutes(400), strategy(Buyer, bar=bars), journal=ledger)
     with pytest.raises(JournalWriteError, match="the disk is full"):
         run.replay()
-    assert of(journal.records, StrategyHalted) == []
-    assert of(journal.records, Fill) == []
+    assert of(records, StrategyHalted) == []
+    assert of(records, Fill) == []
 
 
 # --- an operator ------------------------------------------------------------------------------------------------------
