@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import localcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 from engine import bars, journal, logs, plugins
 from engine.clock import Clock, LiveClock, Sessions
@@ -38,9 +38,6 @@ from engine.risk import RiskManager
 from engine.schedule import Schedule
 from engine.strategy import configure
 from engine.wiring import Callback, Wiring
-
-if TYPE_CHECKING:
-    pass
 
 SAMPLES = 1000
 SAMPLE_STEPS_NS = (
