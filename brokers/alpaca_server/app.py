@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import setcontext
+from functools import partial
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -35,6 +37,24 @@ STREAMS: dict[str, Kind] = {
     "/v2/{feed:test}": "test",
     "/v1beta3/crypto/{loc}": "crypto",
 }
+
+
+class Connection(web.RequestHandler):
+    """A client's connection.
+
+    Attributes:
+        read_ns: monotonic time at which its last bytes came in.
+    """
+
+    __slots__ = ("_wall", "read_ns")
+
+    def __init__(self, manager: web.Server, wall: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(manager, loop=loop, access_log=cast(Any, None))  # None is allowed, and not said to be
+        self._wall, self.read_ns = wall, 0
+
+    def data_received(self, data: bytes) -> None:
+        self.read_ns = self._wall.monotonic_ns()
+        super().data_received(data)
 
 
 class Server:
@@ -88,13 +108,13 @@ class Server:
             OSError: the port is taken.
         """
         setcontext(MONEY.copy())
-        runner = web.AppRunner(
-            self.application(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S
-        )  # fmt: skip
+        runner = web.AppRunner(self.application(), handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
-        site = web.TCPSite(runner, self.settings.host, self.settings.port)
-        await site.start()
-        self.port = runner.addresses[0][1]
+        assert runner.server is not None
+        loop = asyncio.get_running_loop()
+        make = partial(Connection, runner.server, self.venue.clock.wall, loop)
+        listener = await loop.create_server(make, self.settings.host, self.settings.port)
+        self.port = listener.sockets[0].getsockname()[1]
         self.ready.set()
         self.playing = asyncio.create_task(self.playback.run(), name="tape")
         try:
@@ -103,6 +123,7 @@ class Server:
             self.playing.cancel()
             await asyncio.wait({self.playing})
             self.venue.end_sessions()
+            listener.close()
             await runner.cleanup()
 
     async def serve(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
+from brokers.alpaca_server.activities import shown as shown_activity
 from brokers.alpaca_server.faults import Fault
 from brokers.alpaca_server.playback import Playback
 from brokers.alpaca_server.refusals import Refusal
@@ -114,12 +115,13 @@ class Control:
         return json_reply({"frames": self._venue.streams.instants or [], "posts": self._trading.instants or []})
 
     async def _ledger(self, request: web.Request) -> web.StreamResponse:
-        """Return the book itself: exact cash and quantities, and every order."""
+        """Return the book itself: exact cash and quantities, every order, and every activity, oldest first."""
         ledger, book = self._venue.ledger, self._venue.book
         shown: dict[str, Any] = {
             "cash_usd": f"{ledger.cash_usd:f}", "equity_usd": f"{ledger.equity_usd():f}",
             "fees_usd": f"{ledger.fees_usd:f}",
             "positions": {one.symbol: f"{one.qty:f}" for one in ledger.held()},
             "orders": [one.shown(self._venue.clock) for one in book.orders.values()],
+            "activities": [shown_activity(entry, self._venue.clock) for entry in ledger.entries],
         }  # fmt: skip
         return json_reply(shown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from brokers.alpaca_server.order_book import LIST_DEFAULT, LIST_MAX, Query
@@ -16,7 +18,7 @@ class Trading:
     """The handlers of `/v2/orders` and `/v2/positions`.
 
     Attributes:
-        instants: while recording, (monotonic ns, client_order_id) of each POST.
+        instants: while recording, (monotonic ns, client_order_id) of each POST, as its last bytes came in.
     """
 
     def __init__(self, venue: Venue) -> None:
@@ -42,10 +44,10 @@ class Trading:
     # --- orders ----------------------------------------------------------------------------------------------------
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
-        received_ns = self._clock.wall.monotonic_ns()
         body = await json_body(request)
         if self.instants is not None:
-            self.instants.append((received_ns, str(body.get("client_order_id", ""))))
+            connection: Any = request.protocol
+            self.instants.append((connection.read_ns, str(body.get("client_order_id", ""))))
         shown = self._venue.desk.submit(body)
         if "early" in self._venue.faults.armed and self._venue.faults.hit("early", symbol=shown["symbol"]) is not None:
             self._venue.tell_now()
