@@ -187,6 +187,8 @@ class OrderValidity(Control):
             return f"order {i.replaces} is a {old.type} order of {old.strategy} to {old.side} {old.symbol}"
         if i.notional_usd is not None or old.intent.notional_usd is not None or i.order_class != "simple":
             return "a notional order or one with legs cannot be replaced"
+        if old.filled_qty:  # its venue may not take that off the new quantity, and it would fill twice
+            return f"order {i.replaces} has filled in part; cancel it and send a new one"
         return None
 
 

@@ -192,6 +192,18 @@ def test_an_amendment_has_to_fit_its_order(desk: Any) -> None:
     assert "it is pending_replace" in d.refusal("buy", "10", **same)
 
 
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_an_order_that_has_filled_in_part_is_not_amended(desk: Any, side: str) -> None:
+    """One rule for entries and exits, whatever the venue: what has filled already could fill a second time."""
+    d = desk()
+    d.hold("buy", "100")
+    price = "99" if side == "buy" else "101"
+    old = d.send(side, "10", type="limit", limit_price=price)
+    d.fill(old, "3", price)
+    refused = d.refusal(side, "10", type="limit", limit_price=price, replaces=old.id)
+    assert refused == f"C25: order {old.id} has filled in part; cancel it and send a new one"
+
+
 def test_a_denial_keeps_the_intent_and_names_control_and_numbers(desk: Any) -> None:
     """What the journal shows of a denial is enough to understand it."""
     verdict = desk().ask("buy", "0")
