@@ -52,7 +52,7 @@ from engine.risk.rate import (
 )
 from engine.risk.size import ControlledRollout, OrderNotional, OrderQuantity
 from engine.risk.state import Latch, MarketState, SessionGate, SymbolPermission, TradingGate
-from engine.risk.validity import OrderValidity
+from engine.risk.validity import OrderValidity, readable
 
 
 class RiskManager:
@@ -108,7 +108,7 @@ class RiskManager:
         p = Proposal(order, now_ns, self._sessions.at(now_ns), self._portfolio, self._orders)
         reason: str | None = self._validity.check(p)
         if reason is not None:
-            return _denied(self._validity, p, reason)
+            return Denied(readable(order.intent), now_ns, self._validity.label, reason)
         p.measure(self._pricing)
         for control in self._reduction_checks if p.reduces else self._entry_checks:
             reason = control.check(p)

@@ -4,34 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Set
 from decimal import Decimal
+from typing import Final, get_args
 
-from engine.events import Intent
+from msgspec.structs import replace
+
+from engine.events import Intent, OrderClass, OrderType, Side, TimeInForce
 from engine.orders import TRANSITIONS
 from engine.risk.control import Control
 from engine.risk.proposal import AUCTIONS, Proposal
 from engine.ticks import CENT, NANO, ONE, PRICE_MAX, tick_size
 
-NUMBER_MAX = Decimal(PRICE_MAX)
-ID_LENGTH_MAX = 128
-TRAIL_PERCENT_MIN = Decimal("0.1")
+NUMBER_MAX: Final = Decimal(PRICE_MAX)
+ID_LENGTH_MAX: Final = 128
+TRAIL_PERCENT_MIN: Final = Decimal("0.1")
 
 # What each type must carry: (limit_price, stop_price, a trail).
-PRICES = {
+PRICES: Final = {
     "market": (False, False, False), "limit": (True, False, False), "stop": (False, True, False),
     "stop_limit": (True, True, False), "trailing_stop": (False, False, True),
 }  # fmt: skip
 # What each class must carry: (take_profit_limit_price, stop_loss_stop_price). An oto carries one of the two.
-LEGS = {
+LEGS: Final = {
     "simple": ((False, False),), "bracket": ((True, True),), "oco": ((False, True),),
     "oto": ((True, False), (False, True)),
 }  # fmt: skip
-DAY_OR_GTC = frozenset({"day", "gtc"})
-GTC_OR_IOC = frozenset({"gtc", "ioc"})
-ANY_TIME = DAY_OR_GTC | AUCTIONS | {"ioc", "fok"}
-TIMES = {
+DAY_OR_GTC: Final = frozenset({"day", "gtc"})
+GTC_OR_IOC: Final = frozenset({"gtc", "ioc"})
+ANY_TIME: Final = DAY_OR_GTC | AUCTIONS | {"ioc", "fok"}
+TIMES: Final = {
     "market": ANY_TIME, "limit": ANY_TIME, "stop": DAY_OR_GTC, "stop_limit": DAY_OR_GTC, "trailing_stop": DAY_OR_GTC,
 }  # fmt: skip
-CRYPTO_TYPES = frozenset({"market", "limit", "stop_limit"})
+WORDS = {
+    "side": get_args(Side), "type": get_args(OrderType), "time_in_force": get_args(TimeInForce),
+    "order_class": get_args(OrderClass),
+}  # fmt: skip
+CRYPTO_TYPES: Final = frozenset({"market", "limit", "stop_limit"})
+
+
+def readable(intent: Intent) -> Intent:
+    """Return an intent without words that nobody knows: a journal has to read back; the refusal's reason keeps them."""
+    wrong = {name: known[0] for name, known in WORDS.items() if getattr(intent, name) not in known}
+    return replace(intent, **wrong) if wrong else intent
 
 
 def wrong_number(name: str, value: object) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
+from engine import journal
 from engine.events import Denied
 
 BRACKET = {"order_class": "bracket", "take_profit_limit_price": "110", "stop_loss_stop_price": "90"}
@@ -142,6 +144,16 @@ def test_an_order_that_the_venue_would_refuse_is_denied_by_order_validity(
     refused = desk().refusal(side, qty, **fields)
     assert refused.startswith("C25: ")
     assert reason in refused
+
+
+@pytest.mark.parametrize(("side", "qty", "fields", "reason"), BAD)
+def test_the_denial_of_a_malformed_order_can_be_read_back_from_a_journal(
+    desk: Any, side: str, qty: Any, fields: dict[str, Any], reason: str
+) -> None:
+    """Otherwise an author's typing error would keep a daemon from ever being started again."""
+    denied = desk().ask(side, qty, **fields)
+    again = msgspec.json.decode(journal.encode(denied), type=Denied)
+    assert (again.control, again.reason) == (denied.control, denied.reason)
 
 
 def test_an_unfractionable_symbol_takes_whole_shares_only(desk: Any) -> None:
