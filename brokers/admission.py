@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,7 @@ from brokers.working_order import ZERO, WorkingOrder
 from engine.events import Approved, Intent
 from engine.ports import Account
 
-SHORT_MARKUP = Decimal("1.03")  # Alpaca reserves a short sale at 3 % above the market
+SHORT_MARKUP: Final = Decimal("1.03")  # Alpaca reserves a short sale at 3 % above the market
 
 
 class Verdict(msgspec.Struct):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, Context, Decimal
+from typing import Final
 
 from brokers.matching import Where
 from brokers.slippage import SlippageModel, to_tick
 from brokers.working_order import ZERO, Offer, WorkingOrder
 
-NANO_SHARE = Decimal("1e-9")
-_DOWN = Context(prec=38, rounding=ROUND_DOWN)
+NANO_SHARE: Final = Decimal("1e-9")
+_DOWN: Final = Context(prec=38, rounding=ROUND_DOWN)
 
 
 def part(order: WorkingOrder, left: Decimal, available: float, *, crypto: bool) -> Decimal:

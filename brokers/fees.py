@@ -14,12 +14,12 @@ from bisect import bisect_right
 from datetime import date
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import reduce
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.events import DAY_NS, HOUR_NS, Side
 
-ZERO = Decimal(0)
-CENT = Decimal("0.01")
+ZERO: Final = Decimal(0)
+CENT: Final = Decimal("0.01")
 # Contexts of our own, so that a fee is the same whatever the caller's is.
 _EXACT, _UP = Context(prec=38), Context(prec=38, rounding=ROUND_CEILING)
 _EPOCH = date(1970, 1, 1)

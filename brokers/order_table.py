@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_UP, Context, Decimal
+from typing import Final
 
 from brokers.hours import Hours
 from brokers.working_order import ZERO, WorkingOrder, working_order
 from engine.events import DAY_NS, NEVER_NS, Fill, Intent, OrderStatus, OrderUpdate
 
-CENT, _RATIO = Decimal("0.01"), Context(prec=38)
-GTC_LIFE_NS = 90 * DAY_NS  # Alpaca ends a gtc order 90 days after its creation
+CENT: Final = Decimal("0.01")
+_RATIO: Final = Context(prec=38)
+GTC_LIFE_NS: Final = 90 * DAY_NS  # Alpaca ends a gtc order 90 days after its creation
 
 Answer = OrderUpdate | Fill
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from brokers.admission import Admission, Verdict, order_refusal
 from brokers.conditions import Conditions
@@ -29,7 +29,8 @@ from engine.errors import InvariantError
 from engine.events import NEVER_NS, Approved, Bar, CorporateAction, Fill, OrderStatus, OrderUpdate, Quote, Status, Trade
 from engine.ports import Account
 
-AUCTIONS, IMMEDIATE = frozenset({"opg", "cls"}), frozenset({"ioc", "fok"})
+AUCTIONS: Final = frozenset({"opg", "cls"})
+IMMEDIATE: Final = frozenset({"ioc", "fok"})
 
 
 class PaperBroker:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from engine.events import Bar, Intent, OrderType, Quote, TimeInForce, Trade
 
-ZERO = Decimal(0)
-UNKNOWN = float("nan")
+ZERO: Final = Decimal(0)
+UNKNOWN: Final = float("nan")
 
 
 class Offer(msgspec.Struct, eq=False):

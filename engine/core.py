@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import localcontext
 from math import inf
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from engine.clock import Sessions
 from engine.errors import InvariantError
@@ -42,7 +42,7 @@ from engine.strategy import Strategy
 from engine.supervisor import Supervisor
 from engine.wiring import Callback, Wiring
 
-ASKS_PER_EVENT_MAX = 10_000
+ASKS_PER_EVENT_MAX: Final = 10_000
 
 
 class Core:

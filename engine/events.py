@@ -8,7 +8,7 @@ money is `Decimal`. No struct here has behaviour beyond a derived property, and 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,11 +22,11 @@ OrderStatus = Literal[
 ]  # fmt: skip
 TradingState = Literal["active", "reduce_only", "halted"]
 
-SECOND_NS = 1_000_000_000
-MINUTE_NS = 60 * SECOND_NS
-HOUR_NS = 60 * MINUTE_NS
-DAY_NS = 24 * HOUR_NS
-NEVER_NS = 2**63 - 1
+SECOND_NS: Final = 1_000_000_000
+MINUTE_NS: Final = 60 * SECOND_NS
+HOUR_NS: Final = 60 * MINUTE_NS
+DAY_NS: Final = 24 * HOUR_NS
+NEVER_NS: Final = 2**63 - 1
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="event", tag=True):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -22,7 +23,7 @@ from engine.errors import Divergence, JournalError, JournalWriteError
 from engine.events import Event, Record, RunEnded, RunStarted
 
 SCHEMA_VERSION = 1
-PAGE_LINES = 256
+PAGE_LINES: Final = 256
 PRAGMAS = {
     "batch": ("page_size = 32768", "journal_mode = memory", "synchronous = off"),
     "process": ("journal_mode = wal", "synchronous = normal"),

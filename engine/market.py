@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from math import inf, nan
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from engine.events import SECOND_NS, Bar, Quote, Trade
 
 if TYPE_CHECKING:
     from engine.orders import Order
 
-QUOTE_FRESH_NS = 5 * SECOND_NS
-TRADE_FRESH_NS = 15 * SECOND_NS
-BAR_FRESH_PERIODS = 2
-SPREAD_MAX_FRACTION = 0.02
-ZERO = Decimal(0)
+QUOTE_FRESH_NS: Final = 5 * SECOND_NS
+TRADE_FRESH_NS: Final = 15 * SECOND_NS
+BAR_FRESH_PERIODS: Final = 2
+SPREAD_MAX_FRACTION: Final = 0.02
+ZERO: Final = Decimal(0)
 
 Handlers = tuple[Callable[[Bar], None], ...]
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from decimal import Decimal
+from typing import Final
 
 from engine.errors import InvariantError
 from engine.events import Approved, CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
 from engine.market import ZERO, Market
 from engine.portfolio import NANO, Portfolio, Position, StrategyBook
 
-TERMINAL = frozenset({"denied", "filled", "canceled", "expired", "rejected", "replaced"})
-_ENDS = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
+TERMINAL: Final = frozenset({"denied", "filled", "canceled", "expired", "rejected", "replaced"})
+_ENDS: Final = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 
-TRANSITIONS: dict[str, frozenset[str]] = {
+TRANSITIONS: Final[dict[str, frozenset[str]]] = {
     "created": frozenset({"denied", "pending_new", "held"}),
     "pending_new": _ENDS | {"unknown", "accepted", "held", "partially_filled", "pending_cancel", "pending_replace"},
     "unknown": _ENDS | {"accepted", "held", "partially_filled", "pending_cancel"},
@@ -92,7 +93,7 @@ class Order:
         return f"<Order {self.id} {self.side} {self.qty} {self.symbol} {self.type} {self.status}>"
 
 
-ENDED_KEPT = 1024
+ENDED_KEPT: Final = 1024
 
 
 class OrderBook:

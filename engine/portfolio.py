@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvariantError
 from engine.events import AccountOpened, CorporateAction, Fill
@@ -20,13 +20,15 @@ from engine.market import ZERO, Market
 if TYPE_CHECKING:
     from engine.orders import Order
 
-FOREIGN = "(foreign)"
+FOREIGN: Final = "(foreign)"
 """The book of what the account holds, earns and pays beside our strategies."""
 
-MONEY = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
+MONEY: Final = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
 """The corridor makes it the current context, so that plain operators use it."""
-WHOLE, CENT, NANO = Decimal(1), Decimal("0.01"), Decimal("1e-9")
-COST_STEP = NANO * NANO
+WHOLE: Final = Decimal(1)
+CENT: Final = Decimal("0.01")
+NANO: Final = Decimal("1e-9")
+COST_STEP: Final = NANO * NANO
 """What a quantity times a price is a multiple of, so that shares of a cost on this grid add up without rounding."""
 
 

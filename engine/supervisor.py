@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -37,8 +37,8 @@ from engine.wiring import Callback
 if TYPE_CHECKING:
     from engine.core import Core
 
-MARKS_PER_SNAPSHOT_MAX = 64
-LOOK_EVERY_NS = 30 * MINUTE_NS
+MARKS_PER_SNAPSHOT_MAX: Final = 64
+LOOK_EVERY_NS: Final = 30 * MINUTE_NS
 
 
 class Supervisor:

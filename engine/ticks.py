@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
 
 from engine.portfolio import exact
 
-ONE = Decimal(1)
-PRICE_MAX = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
-CENT, SUB_DOLLAR_TICK, NANO = Decimal("0.01"), Decimal("0.0001"), Decimal("1e-9")
-DUST = Decimal("1e-6")
+ONE: Final = Decimal(1)
+PRICE_MAX: Final = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
+CENT: Final = Decimal("0.01")
+SUB_DOLLAR_TICK: Final = Decimal("0.0001")
+NANO: Final = Decimal("1e-9")
+DUST: Final = Decimal("1e-6")
 """What float arithmetic leaves beside a tick, as a part of it: 100 - 0.3 may be 99.69999999999999."""
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from engine.events import Event, Fill, OrderUpdate
 from engine.orders import Order
 from engine.risk.proposal import Proposal
 
-NOTHING: Sequence[Event] = ()
-PERCENT = Decimal("0.01")
+NOTHING: Final[Sequence[Event]] = ()
+PERCENT: Final = Decimal("0.01")
 
 
 class Control:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from math import inf
+from typing import Final
 
 from engine.events import Event, StrategyHalted
 from engine.market import ZERO
@@ -17,7 +18,7 @@ from engine.risk.control import PERCENT, Control
 from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal
 
-HAIR = 1e-9
+HAIR: Final = 1e-9
 
 
 class DailyLoss(Control):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from engine.events import SECOND_NS
 from engine.market import QUOTE_FRESH_NS
@@ -10,7 +11,7 @@ from engine.risk.control import Control
 from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal
 
-BAR_DELAY_NS = 5 * SECOND_NS
+BAR_DELAY_NS: Final = 5 * SECOND_NS
 
 
 class PriceCollar(Control):

@@ -7,7 +7,7 @@ its way to close it. Everything else is an *entry*.
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from engine.clock import Session
 from engine.events import Intent
@@ -17,7 +17,7 @@ from engine.portfolio import Portfolio, Position, exact
 from engine.risk.limits import RiskLimits
 from engine.ticks import NANO, ONE, PRICE_MAX, tick_size
 
-AUCTIONS = frozenset({"opg", "cls"})
+AUCTIONS: Final = frozenset({"opg", "cls"})
 
 
 def room_qty(position: Position, sign: int) -> Decimal:

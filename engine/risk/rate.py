@@ -6,6 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
 from engine.clock import Sessions
 from engine.events import MINUTE_NS, NEVER_NS, SECOND_NS, Event, Fill, Intent, OrderUpdate, StrategyHalted
@@ -17,9 +18,9 @@ from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal
 from engine.risk.state import Latch
 
-BAR_SLACK_NS = 5 * SECOND_NS
-RESTING_SLACK = 64
-NEVER_RESTS = frozenset({"ioc", "fok", "opg", "cls"})
+BAR_SLACK_NS: Final = 5 * SECOND_NS
+RESTING_SLACK: Final = 64
+NEVER_RESTS: Final = frozenset({"ioc", "fok", "opg", "cls"})
 
 
 class DuplicateOrder(Control):
