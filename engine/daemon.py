@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import journal, logs
+from engine import interlock, journal, logs
 from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
 from engine.errors import ConfigError, Divergence
+from engine.interlock import Leave
 from engine.journal import Journal
 from engine.run import Progress, Run, clock_of, rehearsed
 
@@ -34,7 +35,8 @@ def check(config: RunConfig) -> str:
     span = f"{first} to {last}" if feed.fingerprint else "live"
     ledger = config.out_dir / RUN_JOURNAL
     start = f"goes on with {ledger}" if ledger.exists() else f"starts anew in {config.out_dir}"
-    return f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {span}\nthis run {start}"
+    plan = f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {span}\nthis run {start}"
+    return f"{plan}\n\n{interlock.told(config)}" if config.mode == "live" else plan
 
 
 def backtest(config: RunConfig, progress: Progress | None = None) -> Result:
@@ -78,12 +80,18 @@ def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
     return ledger.seq, journal.digest(path)
 
 
-def run(config: RunConfig) -> int:
-    """Run the daemon to the end of its feed, or until it is told to stop; return the exit code."""
+def run(config: RunConfig, leave: Leave | None = None) -> int:
+    """Run the daemon to the end of its feed, or until it is told to stop; return the exit code.
+
+    Raises:
+        ConfigError: the run is live and nobody has given leave.
+    """
     import asyncio
 
     from engine.live import Stopwatch, serve
 
+    if config.mode == "live" and leave is None:
+        raise ConfigError("mode is 'live', and leave to trade real money was not asked for")
     path, clock = config.out_dir / RUN_JOURNAL, clock_of(config)
     if not path.exists():
         check(config)  # what is wrong with a new run is told before anything of it is on the disk
@@ -103,7 +111,7 @@ def run(config: RunConfig) -> int:
         for secret in built.secrets:
             logs.mask(secret)
         try:
-            code = asyncio.run(serve(built, stopwatch, clock))
+            code = asyncio.run(serve(built, stopwatch, clock, leave))
         finally:
             logs.close()
         return _report(config, path) or code

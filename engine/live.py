@@ -14,8 +14,9 @@ import structlog
 from engine import journal, status
 from engine.bus import Inbox
 from engine.clock import Clock
-from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError
+from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError, TradingError
 from engine.events import SECOND_NS, AccountOpened, Command, Fill, InboxEvent, OrderUpdate, Tick
+from engine.interlock import Leave
 from engine.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
@@ -66,8 +67,8 @@ class Daemon:
     the account is reconciled.
     """
 
-    def __init__(self, run: Run, stopwatch: Stopwatch, clock: Clock) -> None:
-        self.run, self.stopwatch, self.clock = run, stopwatch, clock
+    def __init__(self, run: Run, stopwatch: Stopwatch, clock: Clock, leave: Leave | None = None) -> None:
+        self.run, self.stopwatch, self.clock, self.leave = run, stopwatch, clock, leave
         self.core = run.core
         self.inbox = Inbox(conflates=run.is_live)
         self.reconciler = Reconciler(run.core)
@@ -183,9 +184,16 @@ class Daemon:
     async def _open(self) -> AccountState | None:
         if self.core.broker.simulated:
             return None
-        state = await cast(LiveBroker, self.core.broker).open()
-        if state.status != "ACTIVE":
-            raise BrokerError(f"account {state.account_id} is {state.status}; only an active account may trade")
+        broker = cast(LiveBroker, self.core.broker)
+        state = await broker.open()
+        try:
+            if state.status != "ACTIVE":
+                raise BrokerError(f"account {state.account_id} is {state.status}; only an active account may trade")
+            if self.leave is not None:
+                self.leave.confirm(state.account_id)
+        except TradingError:
+            await broker.close()
+            raise
         return state
 
     def _follow_inputs(self) -> None:
@@ -239,9 +247,9 @@ class Daemon:
                 self.inbox.publish(Tick(now, now))
 
 
-async def serve(run: Run, stopwatch: Stopwatch, clock: Clock) -> int:
+async def serve(run: Run, stopwatch: Stopwatch, clock: Clock, leave: Leave | None = None) -> int:
     """Operate a daemon to its end, and leave a closed journal, whatever ends it."""
-    daemon = Daemon(run, stopwatch, clock)
+    daemon = Daemon(run, stopwatch, clock, leave)
     async with Operations(daemon) as operations:
         try:
             return await daemon.main(operations)

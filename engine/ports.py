@@ -169,6 +169,10 @@ class LiveBroker(Broker, Protocol):
         """Ask the venue to cancel every order of the account."""
         ...
 
+    async def close(self) -> None:
+        """Let go of the connection of an account that was opened and will not be traded."""
+        ...
+
 
 class Emergency(Protocol):
     """A second way to a venue, for when the daemon does not answer: it reads and cancels, and can do nothing else.

@@ -97,14 +97,14 @@ def _history(
     server_url: str, clock: Clock,
 ) -> tuple[Rest, History]:  # fmt: skip
     from brokers.alpaca.history import History
-    from brokers.alpaca.hosts import hosts
+    from brokers.alpaca.hosts import Mode, hosts
     from brokers.alpaca.keys import read_keys
     from brokers.alpaca.limiter import Limiter
     from brokers.alpaca.rest import Rest
     from brokers.alpaca.rows import Timeframe
 
     Timeframe(extract.timeframe, sessions)  # a wrong one is told before anything is asked
-    places = hosts("paper", server_url)
+    places = hosts(Mode.PAPER, server_url)
     rest = Rest(
         places.trading if extract.kind == "assets" else places.data, read_keys(keys_file), timeout_s=60.0,
         limiter=Limiter(requests_per_min, clock), clock=clock,

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from ipaddress import ip_address
-from typing import Literal, NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from engine.errors import ConfigError
 
-Mode = Literal["paper", "live"]
 
-TRADING_URLS: dict[Mode, str] = {"paper": "https://paper-api.alpaca.markets", "live": "https://api.alpaca.markets"}
+class Mode(StrEnum):
+    """Whose money is traded. Nothing has a mode by default, and nothing changes it."""
+
+    PAPER = "paper"
+    LIVE = "live"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ConfigError(f"mode {value!r} has no Alpaca account; it is 'paper' or 'live'")
+
+
+TRADING_URLS = {Mode.PAPER: "https://paper-api.alpaca.markets", Mode.LIVE: "https://api.alpaca.markets"}
 DATA_URL = "https://data.alpaca.markets"
 STREAM_URL = "wss://stream.data.alpaca.markets"
 
@@ -31,10 +42,9 @@ def hosts(mode: Mode, server_url: str = "") -> Hosts:
     Raises:
         ConfigError: a local server in live mode, or a `server_url` that is not one of this machine.
     """
-    if mode not in TRADING_URLS:
-        raise ConfigError(f"mode {mode!r} has no Alpaca account; it is 'paper' or 'live'")
+    mode = Mode(mode)
     if server_url:
-        if mode != "paper":
+        if mode is not Mode.PAPER:
             raise ConfigError("server_url: a local server stands in for the paper account only, and mode is 'live'")
         return _local(server_url)
     trading = TRADING_URLS[mode]

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import msgspec
 
-from brokers.alpaca.hosts import hosts
+from brokers.alpaca.hosts import Mode, hosts
 from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.wire import parse_ns
 from engine.clock import Clock
@@ -36,7 +36,7 @@ class ServerClock:
     """
 
     def __init__(self, server_url: str, wall: Clock) -> None:
-        self._url, self._wall = f"{hosts('paper', server_url).trading}/control", wall
+        self._url, self._wall = f"{hosts(Mode.PAPER, server_url).trading}/control", wall
         self._venue_ns = self._at_ns = 0
         self._rate = 0.0
         try:

@@ -1,5 +1,7 @@
 """`onetape run CONFIG`: the daemon."""
 
+import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,21 +12,32 @@ Check = Annotated[bool, typer.Option("--check", help="Validate everything, print
 Live = Annotated[bool, typer.Option("--live", help="Second key to real money: needed when the file says mode = live.")]
 
 
-def command(path: ConfigPath, overrides: Overrides = None, check: Check = False, live: Live = False) -> None:
+Account = Annotated[
+    str, typer.Option("--account", metavar="NUMBER", help="Third key, only where nobody can type it at a terminal.")
+]
+
+
+def command(
+    path: ConfigPath, overrides: Overrides = None, check: Check = False, live: Live = False, account: Account = ""
+) -> None:
     """Trade a configuration as a daemon: a recorded tape, paper or live."""
     from engine import config
-    from engine.errors import ConfigError
 
     run = config.load(path, overrides or ())
-    if live and run.mode != "live":
-        raise ConfigError(f"{path}: --live was given, but mode is {run.mode!r}")
-    if run.mode == "live" and not live and not check:
-        raise ConfigError(f"{path}: mode is 'live' and trades real money; say so a second time with --live")
-    from engine import daemon  # a file that is wrong is told before anything else is imported
+    from engine import daemon, interlock  # a file that is wrong is told before anything else is imported
+    from engine.clock import LiveClock
 
     with naming(path):
         if check:
             typer.echo(daemon.check(run))
             return
-        code = daemon.run(run)
+        ask = partial(_account, run.name) if sys.stdin.isatty() else None
+        leave = interlock.unlock(run, live=live, account=account, ask=ask, clock=LiveClock())
+        code = daemon.run(run, leave)
     raise typer.Exit(code)
+
+
+def _account(name: str) -> str:
+    """Have a person type the account's number: a line recalled from the shell's history must not trade."""
+    typed: str = typer.prompt(f"{name} trades real money. Type the number of its account")
+    return typed

@@ -27,6 +27,7 @@ from engine.config.tables import (
     StrategyConfig,
     WatchdogConfig,
 )
+from engine.interlock import LiveProfile
 from engine.risk.limits import RiskLimits
 
 HEAD = """\
@@ -67,6 +68,8 @@ def _sections() -> Iterator[str]:
         ("watchdog", WatchdogConfig),
     ):  # fmt: skip
         yield _table(f"`[{name}]`", _first_line(model), model)
+    told = "A file of its own, which `live_profile` names and only its owner may read; see [real money](live.md)."
+    yield _table("The live profile", told, LiveProfile)
 
 
 def _plugins(kind: plugins.Kind, part: str) -> Iterator[str]:

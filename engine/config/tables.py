@@ -194,6 +194,10 @@ class RunConfig(RunOutline):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    live_profile: Path | None = Field(
+        None, examples=["live.toml"],
+        description="For `live`: the owner-only file that approves this run on one account (docs/live.md).",
+    )  # fmt: skip
     seed: int = Field(ge=0, lt=2**63, examples=[7], description="Seeds every random draw of the run.")
     calendar: str = Field(
         "XNYS", description="Trading sessions: `24/7`, or a calendar of `exchange_calendars` such as `XNYS`."
@@ -238,7 +242,7 @@ class RunConfig(RunOutline):
         tape is, its hash says. No secret is in it, because a configuration may not hold one.
         """
         tree = self.resolved()
-        for key in ("out_dir", "journal", "handler_budget_ms", "log", "metrics", "alerts", "watchdog"):
+        for key in ("out_dir", "live_profile", "journal", "handler_budget_ms", "log", "metrics", "alerts", "watchdog"):
             del tree[key]
         del tree["feed"]["speed"]
         tree["feed"].pop("paths", None)  # where a tape lies; what it is, its hash says

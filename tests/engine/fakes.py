@@ -128,3 +128,6 @@ class FakeBroker:
 
     async def cancel_all(self) -> None:
         self.book["open"].clear()
+
+    async def close(self) -> None:
+        self.book["closed"] = True

@@ -7,11 +7,14 @@ import logging
 import pickle
 import traceback
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from brokers.alpaca.hosts import DATA_URL, STREAM_URL, hosts
+from brokers.alpaca.hosts import DATA_URL, STREAM_URL, TRADING_URLS, Mode, hosts
 from brokers.alpaca.keys import Keys, read_keys
+from brokers.alpaca.orders import AlpacaBroker
+from brokers.alpaca.settings import BrokerSettings
 from engine.errors import ConfigError
 from tests.brokers.alpaca.peers import ENVIRON, KEYS
 
@@ -106,6 +109,28 @@ def test_a_local_server_is_refused_in_live_mode() -> None:
     """A run that says live must meet the live account or nobody."""
     with pytest.raises(ConfigError, match="stands in for the paper account only"):
         hosts("live", "http://127.0.0.1:8765")
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_no_part_of_the_adapter_reaches_the_other_sides_host(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    """S9: order, cancel, reconcile, stream and dead man's paths of one mode all lead to its own host."""
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    broker = AlpacaBroker(BrokerSettings(), mode=mode, seed=1)
+    emergency = AlpacaBroker.emergency(BrokerSettings(), mode=mode, run_id="demo")
+    assert broker.mode is mode
+    rests = [broker._rest, broker._catch_up._rest, broker._sender._rest, broker._resolver._rest, emergency._rest]
+    urls = [*(one.url for one in rests), broker._line.url]
+    assert {urlsplit(url).hostname for url in urls} == {urlsplit(TRADING_URLS[mode]).hostname}
+
+
+def test_an_adapter_without_an_account_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mode that is no word of the two builds nothing, whatever else is right."""
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    for mode in ("replay", "LIVE", "", None, True):
+        with pytest.raises(ConfigError, match="has no Alpaca account; it is 'paper' or 'live'"):
+            AlpacaBroker(BrokerSettings(), mode=mode, seed=1)  # type: ignore[arg-type]  # what a caller gets wrong
 
 
 def test_a_mode_without_an_account_is_refused() -> None:
