@@ -259,8 +259,7 @@ class Core:
         self.portfolio.fill(fill, order)
         if late:
             self.journal.append(LateFill(fill.execution_id, order.id, order.status, self.now_ns))
-        if order.is_overfilled:
-            reason = f"order {order.id} for {order.qty} was filled for {order.filled_qty}"
+        if reason := order.overfill:
             self.supervisor.apply([self.risk.halt(self.now_ns, "overfill", reason)])
         if events := self.risk.on_fill(order, fill, self.now_ns):
             self.supervisor.apply(events)

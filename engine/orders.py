@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from engine.errors import InvariantError
-from engine.events import Approved, CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
+from engine.events import SECOND_NS, Approved, CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
 from engine.market import ZERO, Market
 from engine.portfolio import NANO, Portfolio, Position, StrategyBook
 
@@ -76,9 +76,17 @@ class Order:
         return self.filled_value_usd / self.filled_qty if self.filled_qty else None
 
     @property
-    def is_overfilled(self) -> bool:
-        """Whether the venue has filled more than was ordered."""
-        return self.filled_qty > self.qty and self.intent.notional_usd is None
+    def overfill(self) -> str:
+        """In words, what the venue has filled beyond what was ordered, of it or of its group of exits."""
+        if self.filled_qty > self.qty and self.intent.notional_usd is None:
+            return f"order {self.id} for {self.qty} was filled for {self.filled_qty}"
+        if self.is_exit:
+            exits = exits_of(self.parent or self)
+            filled, qty = sum(order.filled_qty for order in exits), max(order.qty for order in exits)
+            if filled > qty:
+                group = (self.parent or self).id
+                return f"of the exits of {group} one may fill for {qty}, and together they did for {filled}"
+        return ""
 
     @property
     def is_open(self) -> bool:
@@ -93,7 +101,14 @@ class Order:
         return f"<Order {self.id} {self.side} {self.qty} {self.symbol} {self.type} {self.status}>"
 
 
+def exits_of(first: Order) -> tuple[Order, ...]:
+    """Return the exits of a group, of which the venue fills one, or each in part."""
+    return (first, *first.legs) if first.intent.order_class == "oco" else first.legs
+
+
 ENDED_KEPT: Final = 1024
+CANCEL_AGAIN_NS: Final = 15 * SECOND_NS
+"""How long a cancel goes unanswered before it may be asked for again: the venue may have refused or lost it."""
 
 
 class OrderBook:
@@ -200,7 +215,12 @@ class OrderBook:
     def cancel(self, request: CancelRequest) -> bool:
         """Record that an open order is wanted gone; return whether there is anything to ask the venue."""
         order = self.open.get(request.client_order_id)
-        if order is None or "pending_cancel" not in TRANSITIONS[order.status]:
+        if order is None:
+            return False
+        if order.status == "pending_cancel":
+            if request.ts_event_ns - order.updated_ns < CANCEL_AGAIN_NS:
+                return False
+        elif "pending_cancel" not in TRANSITIONS[order.status]:
             return False
         order.status, order.updated_ns, order.reason = "pending_cancel", request.ts_event_ns, request.reason
         return True
@@ -233,7 +253,7 @@ class OrderBook:
 
     def _count_exits(self, first: Order) -> None:
         """Of the exits of one group the venue fills one, or each in part: let what the largest asks for count once."""
-        exits = (first, *first.legs) if first.intent.order_class == "oco" else first.legs
+        exits = exits_of(first)
         working = [order for order in exits if order.is_open and order.status != "held"]
         largest = max(working, key=lambda order: order.qty, default=None)
         filled = sum((order.filled_qty for order in exits), ZERO)

@@ -132,8 +132,8 @@ class Fold:
             return
         if self.book.fill(fill) is None:
             return  # booked already
-        if order.is_overfilled:
-            self.warnings.append(f"order {order.id} for {order.qty} was filled for {order.filled_qty}")
+        if told := order.overfill:
+            self.warnings.append(told)
         self.executions.append(Execution(fill, order, _reference(order)))
         self.portfolio.fill(fill, order)
         self.trips.fill(fill, order.strategy)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from engine import orders as module
 from engine.errors import InvariantError
-from engine.events import Denied, Fill, Intent, OrderStatus, OrderUpdate
+from engine.events import CancelRequest, Denied, Fill, Intent, OrderStatus, OrderUpdate
 from engine.market import ZERO
-from engine.orders import TERMINAL, TRANSITIONS, Order
+from engine.orders import CANCEL_AGAIN_NS, TERMINAL, TRANSITIONS, Order
 from engine.portfolio import MONEY
 from tests.engine.desk import Desk
 
@@ -147,6 +147,15 @@ def test_a_cancel_is_asked_once_for_an_open_order(status: OrderStatus) -> None:
     assert desk.cancel(order) is False
 
 
+def test_a_cancel_that_nobody_answers_may_be_asked_again() -> None:
+    """A venue that refused or lost it would otherwise keep the order for ever; until then one request is enough."""
+    desk = Desk()
+    order = desk.ask("buy", 10)
+    asked_ns = [0, CANCEL_AGAIN_NS - 1, CANCEL_AGAIN_NS, CANCEL_AGAIN_NS + 1, 2 * CANCEL_AGAIN_NS]
+    told = [desk.orders.cancel(CancelRequest(order.id, ts_ns)) for ts_ns in asked_ns]
+    assert told == [True, False, True, False, True]
+
+
 def test_an_acknowledgement_that_crosses_a_cancel_does_not_undo_it() -> None:
     """The order stays on its way out."""
     desk = Desk()
@@ -211,7 +220,8 @@ def test_more_than_was_ordered_is_booked_because_it_has_happened() -> None:
     desk = Desk()
     order = desk.ask("buy", 10)
     desk.fill(order, 11)
-    assert (order.status, order.filled_qty, order.is_overfilled) == ("filled", 11, True)
+    assert (order.status, order.filled_qty) == ("filled", 11)
+    assert order.overfill == "order one-1 for 10 was filled for 11"
     assert desk.market().position_qty == 11
 
 
@@ -303,6 +313,27 @@ def test_of_an_oco_pair_only_one_counts() -> None:
     desk.update(target, "canceled")
     assert desk.portfolio.position_qty("SPY") == 0
     assert_nothing_is_open(desk)
+
+
+@pytest.mark.parametrize("group", [BRACKET, OCO])
+def test_both_exits_of_a_pair_filled_are_more_than_was_ordered(group: dict[str, object]) -> None:
+    """Each is within its own size; together they have turned the position around, and the corridor halts."""
+    desk = Desk()
+    if group is OCO:
+        desk.trade(10)
+        exits = [parent := desk.ask("sell", 10, **OCO), *legs(parent)]
+    else:
+        parent = desk.ask("buy", 10, **BRACKET)
+        desk.fill(parent, 10)
+        exits = legs(parent)
+    for order in exits:
+        desk.update(order, "accepted")
+    desk.fill(exits[0], 4, 110)
+    desk.fill(exits[1], 6, 90)
+    assert [order.overfill for order in exits] == ["", ""]
+    desk.fill(exits[0], 6, 110)
+    assert exits[0].overfill == f"of the exits of {parent.id} one may fill for 10, and together they did for 16"
+    assert desk.portfolio.position_qty("SPY") == -6
 
 
 def test_an_oto_has_one_leg() -> None:
