@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Final
 
 from brokers.hours import Hours
 from brokers.paper_settings import PaperSettings
@@ -12,7 +11,7 @@ from brokers.working_order import Offer
 from engine.events import Bar, Quote, Status, Trade
 
 SMALLEST, LARGEST = math.ulp(0.0), sys.float_info.max
-ANY_PRICE: Final = (SMALLEST, LARGEST)
+ANY_PRICE = (SMALLEST, LARGEST)
 
 
 class Conditions:
