@@ -162,7 +162,7 @@ def _by_stream(streams: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
     kinds = dict.fromkeys(kind for counts in streams.values() for kind in counts)
     for kind in kinds:
         found = {name: counts[kind] for name, counts in streams.items() if kind in counts}
-        name = RENAMED.get(kind, kind)
+        name = RENAMED.get(kind, kind).replace(" ", "_").lower()  # a broker counts in words
         yield _counter(name, f"{name.replace('_', ' ').capitalize()}, by stream.", found, "stream")
 
 

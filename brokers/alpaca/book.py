@@ -75,9 +75,15 @@ class Book:
             self.count("unknown statuses")
             self.log.error("a status that nobody knows", order=order_id, status=record.status)
         elif status == "filled":
-            self.open.pop(order_id, None)  # its executions say so
+            self.tell_filled(record, order_id)
         else:
             self.tell(order_id, status, reason, ts_ns=record.ts_ns(0), venue_id=record.id)
+
+    def tell_filled(self, record: OrderRecord, order_id: str) -> None:
+        """Take an order for over that has filled; its executions say so, unless it has a notional and no quantity."""
+        if record.notional is not None and self.missing_qty(record) <= 0:
+            self.tell(order_id, "filled", ts_ns=record.ts_ns(0), venue_id=record.id)
+        self.open.pop(order_id, None)
 
     def reject(self, intent: Intent, reason: str) -> None:
         """Publish that an order never came to life, and with it its legs."""

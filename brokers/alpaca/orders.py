@@ -46,7 +46,7 @@ class AlpacaBroker:
     Attributes:
         due_ns, working: never and nothing: no order works inside the run.
         mode: as given.
-        counts: how often each rare thing happened, for metrics.
+        counts: how often each rare thing happened, under `orders`, for status and metrics.
         clock_off_s: how far this machine's clock is ahead of the venue's.
 
     Raises:
@@ -86,7 +86,7 @@ class AlpacaBroker:
             is_local=self._hosts.is_local,
             on_lost=lambda reason: self._book.link(up=False, reason=reason),
         )
-        self.counts = self._book.counts
+        self.counts = {"orders": self._book.counts}
         self.clock_off_s = 0.0
         self._waiting: list[Callable[[], Coroutine[Any, Any, object]]] = []
         self._tasks: set[asyncio.Task[object]] = set()

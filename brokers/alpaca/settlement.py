@@ -51,6 +51,8 @@ class Settlement:
         if book.missing_qty(record) > 0:
             await self._sleep(FILL_CHECK_S)
             await self._catch_up.fill_hole(record)
+            if record.status == "filled":
+                book.tell_filled(record, order_id)
 
     async def refuse(self, intent: Intent, reason: str) -> None:
         """Tell that an order never came to life, and how the one lives on that it should have replaced."""

@@ -78,7 +78,7 @@ def take(book: Book, update: UpdateRecord) -> FollowUp:
         book.log.error("an order filled while it was being replaced: the replacement is canceled", order=successor)
         return FollowUp(cancel=successor)
     if event == "fill":
-        book.open.pop(order_id, None)
+        book.tell_filled(record, order_id)
     if event == "rejected" and record.replaces:
         return FollowUp(look_at=record.replaces)
     is_member = (record.order_class or "") in GROUPS

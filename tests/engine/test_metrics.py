@@ -97,13 +97,14 @@ async def test_what_feed_and_broker_count_is_shown_by_stream(tmp_path: Path) -> 
     """Their `counts` need no list of names here; a malformed message is a decode error to everybody else."""
     async with serving(tmp_path) as (daemon, server, _):
         daemon.run.feed.counts = {"stocks": Counts(), "news": Counts(malformed=0)}
-        daemon.core.broker.counts = {"orders": {"reconnects": 4}}
+        daemon.core.broker.counts = {"orders": {"reconnects": 4, "fills found by REST": 1}}
         daemon.stopwatch.over["one"] = 3
         daemon.reconciler.rounds = 7
         found = await scrape(server)
     assert found['onetape_decode_errors_total{stream="stocks"}'] == 2
     assert found['onetape_reconnects_total{stream="news"}'] == 1
     assert found['onetape_reconnects_total{stream="orders"}'] == 4
+    assert found['onetape_fills_found_by_rest_total{stream="orders"}'] == 1
     assert found['onetape_handler_over_budget_total{strategy="one"}'] == 3
     assert found["onetape_reconciliations_total"] == 7
 

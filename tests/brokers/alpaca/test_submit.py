@@ -184,7 +184,7 @@ async def test_an_order_that_turns_up_after_all_is_adopted_and_canceled(monkeypa
         await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o1"))
         await until(rig.fills)
         assert rig.fills() == [("x-venue-o1-30", "30", "100.5")]
-        assert rig.broker.counts["orders that turned up late"] == 1
+        assert rig.broker.counts["orders"]["orders that turned up late"] == 1
         await rig.trades.send(fill(record("o1"), 30, 60))
         await settle()
         assert len(rig.rest.asked("DELETE", "/v2/orders/venue-o1")) == 1

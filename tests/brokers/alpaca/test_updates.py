@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from brokers.alpaca.executions import Execution, Executions
 from brokers.alpaca.records import STATUSES, Frame, UpdateRecord, canonical_symbol
 from engine.errors import BrokerError
-from engine.events import Command, Fill, Link
+from engine.events import Command, Fill, Link, OrderUpdate
 from tests.brokers.alpaca.peers import settle, until
 from tests.brokers.alpaca.rig import FILLS, BrokerRig, activity, broker_rig, fill, record, update
 
@@ -55,8 +55,30 @@ async def test_a_story_told_three_times_is_booked_once(monkeypatch: pytest.Monke
         for _ in range(3):
             await rig.trades.send(update("new", order))
             await rig.trades.send(fill(order, 100, 100))
-        await until(lambda: rig.broker.counts.get("repeated executions") == 2)
+        await until(lambda: rig.broker.counts["orders"].get("repeated executions") == 2)
         assert len(rig.fills()) == 1
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_an_order_by_notional_ends_when_the_venue_says_that_it_has_filled(
+    monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    """Its executions cannot say so: nobody else knows how many shares its dollars are. REST tells as the stream."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig, qty=None, notional="1000")
+        shown = order | {"status": "filled", "filled_qty": "9.95", "filled_avg_price": "100.5"}
+        rig.rest.on("GET", FILLS, (200, [activity(order, 9.95, 9.95)]))
+        if is_told:
+            told = update("fill", shown, qty="9.95", price="100.5", execution_id=f"x-{order['id']}-9.95")
+            await rig.trades.send(told)
+        else:
+            rig.rest.on("GET", f"{ORDERS}/{order['id']}", (200, shown))
+            rig.broker.resolve(["o1"])
+            await rig.passing(2.0, until_told="filled")
+        await rig.told("filled")
+        kinds = [type(event) for event in rig.events if not isinstance(event, Link)]
+        assert kinds[-2:] == [Fill, OrderUpdate]
 
 
 async def test_two_partials_alike_in_all_but_id_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +105,7 @@ async def test_a_missing_fill_is_seen_by_the_next_and_fetched(monkeypatch: pytes
         await rig.passing(2)
         await until(lambda: len(rig.fills()) == 3)
         assert rig.fills()[-1] == ("x-venue-o1-50", "20", "99.5")
-        assert rig.broker.counts["fills found by REST"] == 1
+        assert rig.broker.counts["orders"]["fills found by REST"] == 1
 
 
 async def test_a_hole_is_closed_whatever_ids_the_activities_have(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +122,7 @@ async def test_a_hole_is_closed_whatever_ids_the_activities_have(monkeypatch: py
         await until(lambda: len(rig.fills()) == 2)
         assert rig.fills() == [("x-venue-o1-30", "30", "100.5"), ("other-2", "70", "100.5")]
         await rig.trades.send(fill(order, 70, 100))  # the true frame, late and under its own id
-        await until(lambda: rig.broker.counts.get("repeated executions"))
+        await until(lambda: rig.broker.counts["orders"].get("repeated executions"))
         assert len(rig.fills()) == 2
 
 
@@ -122,7 +144,7 @@ async def test_where_even_activities_lack_it_one_execution_is_inferred(monkeypat
         [end_at] = [i for i, event in enumerate(rig.events) if getattr(event, "status", "") == "canceled"]
         assert end_at > max(fills_at)  # the end waits for what filled before it
         await rig.trades.send(fill(order, 20, 60, "103"))
-        await until(lambda: rig.broker.counts.get("repeated executions"))
+        await until(lambda: rig.broker.counts["orders"].get("repeated executions"))
         assert len(rig.fills()) == 2
 
 
@@ -177,7 +199,7 @@ async def test_an_unknown_event_or_status_makes_the_order_be_read_again(monkeypa
         rig.rest.on("GET", "/v2/orders/venue-o1", (200, order | {"status": "expired"}))
         await rig.trades.send(update("teleported", order | {"status": "weird", "asset_class": "ipo"}))
         await rig.told("expired")
-        assert rig.broker.counts["unknown events"] == 1
+        assert rig.broker.counts["orders"]["unknown events"] == 1
 
 
 async def test_missing_and_null_fields_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +238,7 @@ async def test_another_programs_order_is_told_and_left_alone(monkeypatch: pytest
         before = len(rig.rest.requests)
         await rig.trades.send(fill(record("dashboard"), 100, 100))
         await until(lambda: rig.fills("dashboard"))
-        assert rig.broker.counts["foreign updates"] == 1
+        assert rig.broker.counts["orders"]["foreign updates"] == 1
         assert len(rig.rest.requests) == before
 
 
@@ -263,7 +285,7 @@ async def test_a_leg_that_speaks_before_its_parents_answer_is_waited_for(monkeyp
         assert rig.fills("made-up-1") == []
         gate.set()
         await until(lambda: rig.fills("o1-tp"))
-        assert rig.broker.counts.get("foreign updates") is None
+        assert rig.broker.counts["orders"].get("foreign updates") is None
 
 
 async def test_the_end_of_a_leg_makes_the_whole_group_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,7 +481,7 @@ async def test_a_cancel_that_is_not_carried_out_is_looked_into(monkeypatch: pyte
         rig.broker.cancel("o1", 0)
         await rig.passing(16)
         await rig.told("pending_cancel")
-        assert rig.broker.counts["stuck cancels"] == 1
+        assert rig.broker.counts["orders"]["stuck cancels"] == 1
 
 
 async def test_cancel_all_asks_until_nothing_is_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ async def test_an_honest_day_agrees_with_the_venue_to_the_share(monkeypatch: pyt
         assert {fill.execution_id for fill in state.fills} == {
             e.execution_id for e in trader.events if isinstance(e, Fill)
         }
-        assert not trader.broker.counts
+        assert not trader.broker.counts["orders"]
 
 
 @pytest.mark.parametrize("activity_id", ["execution", "other"])
@@ -170,7 +170,7 @@ async def test_a_foreign_order_is_reported_and_left_alone(monkeypatch: pytest.Mo
         await until(lambda: any(isinstance(event, Fill) for event in trader.events))
         state = await trader.broker.state(0)
         assert state.positions == {"AAPL": Decimal(1)}
-        assert trader.broker.counts["foreign updates"] >= 1
+        assert trader.broker.counts["orders"]["foreign updates"] >= 1
 
 
 async def test_partial_fills_of_every_size_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
