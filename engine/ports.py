@@ -235,10 +235,10 @@ class SilentFeed:
     """Stands where a live feed stood when a recorded run is done over: its events are in the journal."""
 
     span_ns: tuple[int, int] = (0, 0)
-    fingerprint = ""
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Sequence[str], fingerprint: str = "") -> None:
         self.symbols: Sequence[str] = tuple(sorted(symbols))
+        self.fingerprint = fingerprint
 
     async def run(self, publish: Publish) -> None:
         """Publish nothing."""

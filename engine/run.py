@@ -19,9 +19,6 @@ from engine.config import RunConfig, StrategyConfig
 from engine.core import Core
 from engine.errors import ConfigError, JournalError, suggestion
 from engine.events import (
-    DAY_NS,
-    HOUR_NS,
-    MINUTE_NS,
     Command,
     Fill,
     InboxEvent,
@@ -30,28 +27,17 @@ from engine.events import (
     RunStarted,
 )  # fmt: skip
 from engine.journal import Journal
+from engine.line import Line, VenueBooks, fingerprint
 from engine.market import ZERO
 from engine.orders import OrderBook
 from engine.portfolio import MONEY, Portfolio
-from engine.ports import Feed, LiveFeed, SilentBroker, SilentFeed
+from engine.ports import Account, Feed, LiveFeed, SilentBroker, SilentFeed
 from engine.risk import RiskManager
+from engine.sampling import LIVE_SAMPLE_NS, sample_ns
 from engine.schedule import Schedule
 from engine.strategy import configure
 from engine.wiring import Callback, Wiring
 
-SAMPLES = 1000
-SAMPLE_STEPS_NS = (
-    MINUTE_NS,
-    5 * MINUTE_NS,
-    15 * MINUTE_NS,
-    30 * MINUTE_NS,
-    HOUR_NS,
-    2 * HOUR_NS,
-    4 * HOUR_NS,
-    8 * HOUR_NS,
-)
-SESSIONS_WITH_SAMPLES_MAX = 400
-LIVE_SAMPLE_NS = 5 * MINUTE_NS
 Progress = Callable[[int, int, tuple[int, int]], None]
 """Called now and then with the number of events so far, the simulated time and the feed's span, both in ns."""
 
@@ -76,9 +62,15 @@ class Run:
         self.config, self.journal = config, ledger
         sessions, portfolio = Sessions(config.calendar), _portfolio(config)
         self.clock = LiveClock() if again else clock_of(config)
-        self.feed = _feed(config, sessions, clock=self.clock, again=again)
+        self.feed: Feed | LiveFeed | Line = _feed(config, sessions, clock=self.clock, again=again)
+        broker: Any
+        if config.feed.as_received is None:
+            broker = _broker(config, sessions, portfolio, clock=self.clock, again=again)
+        elif again:
+            broker = SilentBroker()
+        else:
+            self.feed = broker = _line(config, self.feed, sessions, portfolio)
         self.is_live = not hasattr(self.feed, "batches")
-        broker = _broker(config, sessions, portfolio, clock=self.clock, again=again)
         orders, schedule = OrderBook(portfolio), Schedule()
         strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
         symbols = {one.name: _symbols(one, self.feed.symbols) for one in config.strategies}
@@ -90,12 +82,12 @@ class Run:
             vars(strategy).update(name=one.name, symbols=symbols[one.name], _logger=logs.logger)
         intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
         wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
-        sample_ns = LIVE_SAMPLE_NS
+        step_ns = LIVE_SAMPLE_NS
         if not self.is_live:
-            sample_ns = _sample_ns(self.feed.span_ns, len(self.feed.symbols), always_open=sessions.always_open)
+            step_ns = sample_ns(self.feed.span_ns, len(self.feed.symbols), always_open=sessions.always_open)
         self.core = Core(
             run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
-            broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=sample_ns,
+            broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=step_ns,
             inputs=_inputs(is_live=self.is_live, simulated=broker.simulated),
         )  # fmt: skip
         for strategy in strategies:
@@ -135,11 +127,23 @@ class Run:
 
     def replay(self, progress: Progress | None = None) -> None:
         """Take the whole feed in a plain loop, and finish."""
-        self.begin()
-        batches = self.batches()
-        self.core.run(batches if progress is None else self._told(batches, progress))
+        if isinstance(self.feed, Line):
+            self._replay_line(self.feed, progress)
+        else:
+            self.begin()
+            batches = self.batches()
+            self.core.run(batches if progress is None else self._told(batches, progress))
         with localcontext(MONEY):
             self.core.supervisor.finish(ended=True)
+
+    def _replay_line(self, line: Line, progress: Progress | None) -> None:
+        started, core = line.recorded.started, self.core
+        self.begin(started.account, started.ts_event_ns)
+        with localcontext(MONEY):
+            for event in line.events():
+                core.process(event)
+                if progress is not None:
+                    progress(core.events, core.now_ns, line.span_ns)
 
     def batches(self) -> Iterator[Sequence[InboxEvent]]:
         """Yield the tape's events and, in its place, each command that the journal in hand holds."""
@@ -161,7 +165,7 @@ class Run:
         with localcontext(MONEY):
             for event in self.recorded_inputs():
                 self.core.process(event)
-            self.core.supervisor.finish(ended=False)
+            self.core.supervisor.finish(ended=journal.is_ended(self.journal.path))
 
     def _told(self, batches: Iterator[Sequence[InboxEvent]], progress: Progress) -> Iterator[Sequence[InboxEvent]]:
         for batch in batches:
@@ -221,7 +225,10 @@ def _feed(config: RunConfig, sessions: Sessions, *, clock: Clock, again: bool = 
     feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
     if hasattr(feed_class, "batches"):
         tape: Feed = feed_class(settings)
-        return tape
+        received = config.feed.as_received
+        return SilentFeed(tape.symbols, fingerprint(received, tape)) if again and received is not None else tape
+    if config.feed.as_received is not None:
+        raise ConfigError(f"feed.as_received: '{config.feed.use}' is no tape; name the feed that the venue played")
     if again:
         return SilentFeed(getattr(settings, "symbols", ()))
     live: LiveFeed = feed_class(settings, mode=config.mode, sessions=sessions, seed=config.seed, clock=clock)
@@ -233,16 +240,26 @@ def _portfolio(config: RunConfig) -> Portfolio:
     return Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
 
 
-def _broker(config: RunConfig, sessions: Sessions, portfolio: Portfolio, *, clock: Clock, again: bool = False) -> Any:
+def _broker(config: RunConfig, sessions: Sessions, account: Account, *, clock: Clock, again: bool = False) -> Any:
     broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
     if broker_class.simulated:
         models = _models(broker_class, settings)
-        return broker_class(settings, sessions=sessions, account=portfolio, seed=config.seed, **models)
+        return broker_class(settings, sessions=sessions, account=account, seed=config.seed, **models)
     if hasattr(plugins.load(plugins.FEED, config.feed.use), "batches"):
         raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
     if again:
         return SilentBroker()
     return broker_class(settings, mode=config.mode, seed=config.seed, clock=clock)
+
+
+def _line(config: RunConfig, feed: Feed | LiveFeed, sessions: Sessions, portfolio: Portfolio) -> Line:
+    """Put what a live run recorded of its line between a tape and a simulated venue."""
+    assert config.feed.as_received is not None
+    books = VenueBooks(portfolio)
+    venue = _broker(config, sessions, books, clock=LiveClock())
+    if getattr(config.broker.settings, "latency_ms", 0.0):
+        raise ConfigError("broker.latency_ms: orders travel as long as recorded (feed.as_received); set it to 0")
+    return Line(config.feed.as_received, cast(Feed, feed), venue, books)
 
 
 def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
@@ -280,16 +297,3 @@ def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
     old, new = json.loads(before.config), json.loads(now.config)
     changed = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key))) or "its start"
     return f"{told}: {changed} differs; set the configuration back, or give this run an out_dir of its own"
-
-
-def _sample_ns(span_ns: tuple[int, int], n_symbols: int, *, always_open: bool) -> int:
-    """Return the interval of snapshots that gives about `SAMPLES` of them; 0 means each session's end is enough.
-
-    A snapshot values every position, so there are fewer of them the more symbols there are.
-    """
-    days = (span_ns[1] - span_ns[0]) / DAY_NS
-    if days > (SESSIONS_WITH_SAMPLES_MAX if always_open else SESSIONS_WITH_SAMPLES_MAX * 1.45):
-        return 0
-    samples = min(SAMPLES, max(SAMPLES // 10, SAMPLES * 100 // max(1, n_symbols)))
-    open_ns = days * DAY_NS if always_open else days * 5 / 7 * 16 * HOUR_NS
-    return next((step for step in SAMPLE_STEPS_NS if open_ns / step <= samples), SAMPLE_STEPS_NS[-1])

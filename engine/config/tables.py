@@ -30,6 +30,11 @@ class FeedConfig(Table):
         0.0, ge=0, allow_inf_nan=False,
         description="Simulated seconds per second in `onetape run`; 0 runs unpaced. `onetape backtest` ignores it.",
     )  # fmt: skip
+    as_received: Path | None = Field(
+        None,
+        description="Journal of a live run whose venue played this tape: `onetape backtest` then takes events, orders "
+        "and answers on the way as they went (docs/recovery.md).",
+    )  # fmt: skip
     settings: SerializeAsAny[BaseModel] | None = Field(None, exclude=True)
 
 
@@ -245,6 +250,8 @@ class RunConfig(RunOutline):
         for key in ("out_dir", "live_profile", "journal", "handler_budget_ms", "log", "metrics", "alerts", "watchdog"):
             del tree[key]
         del tree["feed"]["speed"]
+        if tree["feed"].pop("as_received"):
+            tree["feed"]["as_received"] = True  # by which journal, its hash says
         tree["feed"].pop("paths", None)  # where a tape lies; what it is, its hash says
         return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
