@@ -210,17 +210,49 @@ class Reconciliation(Event, frozen=True, gc=False):
     reason: str = ""
 
 
+class AccountTerms(Event, frozen=True, gc=False):
+    """What the broker declares, and may change: how far the account may borrow, and its day trades in five days.
+
+    Units: `multiplier` is buying power over equity; `day_trades` is None where the broker does not count them any more.
+    """
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    multiplier: int
+    day_trades: int | None = None
+
+
+class AccountStatement(Event, frozen=True, gc=False):
+    """The broker's account after a session, to be compared with what we booked in `[from_ns, until_ns)`.
+
+    `positions` signed, by symbol; `executions` are the ids of ours that the broker lists, with their times.
+    """
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    from_ns: int
+    until_ns: int
+    cash_usd: Decimal
+    positions: dict[str, Decimal]
+    executions: dict[str, int]
+
+
 class Command(Event, frozen=True, gc=False):
     """A person's word to the running engine, ordered and journaled like any other event.
 
-    `events` is how many the corridor had taken before it: on a tape, that is its place when the run is done over.
+    `events` is how many the corridor had taken before it: on a tape, that is its place when the run is done over. An
+    `override` puts `value` in the place of `limit` until `ts_expire_ns`.
     """
 
-    action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten"]
+    action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten", "override"]
     ts_event_ns: int
     ts_recv_ns: int
     reason: str = ""
     events: int = 0
+    who: str = ""
+    limit: str = ""
+    value: str = ""
+    ts_expire_ns: int = 0
 
 
 # --- what is asked, and what became of it --------------------------------------------------------------------------
@@ -365,6 +397,19 @@ class TradingStateChanged(Event, frozen=True, gc=False):
     reason: str
 
 
+class LimitChanged(Event, frozen=True, gc=False):
+    """A limit is another one from here on: until `ts_expire_ns`, or, when that is 0, as the run's file has it again."""
+
+    limit: str
+    before: str
+    after: str
+    ts_event_ns: int
+    control: str
+    who: str
+    reason: str
+    ts_expire_ns: int = 0
+
+
 class StrategyHalted(Event, frozen=True, gc=False):
     """One strategy was stopped alone; `cause` is the event it was handling, as JSON."""
 
@@ -409,11 +454,13 @@ class RunEnded(Event, frozen=True, gc=False):
 
 
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
-RareEvent = Status | CorporateAction | Command | Tick | Link | AccountOpened | Reconciliation
+RareEvent = (
+    Status | CorporateAction | Command | Tick | Link | AccountOpened | Reconciliation | AccountTerms | AccountStatement
+)
 InboxEvent = MarketEvent | RareEvent | Signal | OrderUpdate | Fill
 Record = (
     InboxEvent | Timer | Intent | Approved | Denied | CancelRequest
-    | RunStarted | TradingStateChanged | StrategyHalted | LateFill | Snapshot | RunEnded
+    | RunStarted | TradingStateChanged | StrategyHalted | LimitChanged | LateFill | Snapshot | RunEnded
 )  # fmt: skip
 
 # Replay order is (ts_recv_ns, class, stream, sequence), part of the public contract; this is the class.

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine, Iterator, Sequence
 from decimal import setcontext
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from engine.portfolio import MONEY
 from engine.ports import AccountState, LiveBroker, LiveFeed
 from engine.recovery import Reconciler, waiting
 from engine.run import Run
+from engine.statements import Statements
 from engine.wiring import Callback
 
 EXIT_OK, EXIT_HALTED = 0, 3
@@ -178,6 +180,7 @@ class Daemon:
             broker.resolve(waiting(core))
             await self._reconcile_at_start(broker)
             self._start("reconciliation", self._reconcile(broker))
+            self._start("statements", self._statements(broker))
         self._start("feed", feed.run(self.inbox.publish))
         self._start("ticks", self._tick())
 
@@ -212,6 +215,10 @@ class Daemon:
             await asyncio.sleep(RECONCILE_START_S)
         raise BrokerError("the account could not be reconciled with the journal; see the log, then docs/recovery.md")
 
+    async def _statements(self, broker: LiveBroker) -> None:
+        statements = Statements(self.core, broker, self.reconciler, partial(self._reconcile_once, broker))
+        await statements.run(self.inbox.publish)
+
     async def _reconcile(self, broker: LiveBroker) -> None:
         while True:
             await asyncio.sleep(RECONCILE_OPEN_S if self.core.orders.open else RECONCILE_IDLE_S)
@@ -222,7 +229,10 @@ class Daemon:
 
     async def _reconcile_once(self, broker: LiveBroker) -> bool:
         """Compare once and act on it; return whether books and account have been found to agree or told apart."""
-        found = self.reconciler.compare(await broker.state(self._fills_since_ns()))
+        state = await broker.state(self._fills_since_ns())
+        if terms := self.reconciler.terms(state):
+            self.inbox.publish(terms)
+        found = self.reconciler.compare(state)
         answers: list[OrderUpdate | Fill] = [*found.adopted, *found.missing]
         for answer in answers:
             self.log.warning("found in the account", order=answer.client_order_id, kind=type(answer).__name__)

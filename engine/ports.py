@@ -112,7 +112,8 @@ class AccountState(msgspec.Struct, frozen=True):
     """A broker's account at one instant, for recovery and reconciliation.
 
     Units: `positions` signed, by symbol; `prices` the broker's current price of each. `fills` are those since the time
-    that was asked for, oldest first, with the same execution ids as the stream's.
+    that was asked for, oldest first, with the same execution ids as the stream's. `day_trades` is None where the broker
+    does not count them.
     """
 
     account_id: str
@@ -126,6 +127,7 @@ class AccountState(msgspec.Struct, frozen=True):
     prices: dict[str, Decimal]
     open_orders: tuple[OpenOrder, ...]
     fills: tuple[Fill, ...]
+    day_trades: int | None = None
 
 
 class LiveBroker(Broker, Protocol):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.core import Core
-from engine.events import SECOND_NS, Fill, OrderUpdate, Reconciliation
+from engine.events import SECOND_NS, AccountStatement, AccountTerms, Fill, OrderUpdate, Reconciliation
 from engine.market import ZERO
 from engine.ports import AccountState
 
@@ -62,6 +62,7 @@ class Reconciler:
         self._cash_seen: Decimal | None = None
         self._foreign: set[str] = set()
         self._begun = False
+        self._terms: tuple[int, int | None] | None = None
         self.rounds = self.mismatches = 0
 
     def compare(self, state: AccountState) -> Findings:
@@ -95,6 +96,20 @@ class Reconciler:
         self._foreign = {order.client_order_id for order in state.open_orders if order.client_order_id not in ours}
         verdict = None if missing or adopted else self._judge(state, settled=not lost)
         return Findings(missing, adopted, lost, foreign, verdict)
+
+    def terms(self, state: AccountState) -> AccountTerms | None:
+        """Return what the broker declares of margin and day trades, None when that is nothing new."""
+        told = state.multiplier, state.day_trades
+        before, self._terms = self._terms, told
+        return None if told == before else AccountTerms(state.ts_ns, state.ts_ns, *told)
+
+    def statement(self, state: AccountState, session: tuple[int, int]) -> AccountStatement:
+        """Return a reading of the account as the statement of a session, with the executions of this run only."""
+        prefix = f"{self._core.run_id}-"
+        executions = {
+            fill.execution_id: fill.ts_event_ns for fill in state.fills if fill.client_order_id.startswith(prefix)
+        }
+        return AccountStatement(state.ts_ns, state.ts_ns, *session, state.cash_usd, state.positions, executions)
 
     def _judge(self, state: AccountState, *, settled: bool) -> Reconciliation | None:
         now, portfolio = state.ts_ns, self._core.portfolio

@@ -13,6 +13,8 @@ from engine.events import (
     MINUTE_NS,
     SECOND_NS,
     AccountOpened,
+    AccountStatement,
+    AccountTerms,
     CancelRequest,
     Command,
     CorporateAction,
@@ -229,6 +231,10 @@ class Supervisor:
             if self._core.warming_up:
                 self._activate(self._core.now_ns)
             self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
+        elif isinstance(event, AccountTerms):
+            self._core.risk.on_terms(event)
+        elif isinstance(event, AccountStatement):
+            self.apply(self._core.risk.on_statement(event, self._core.now_ns))
 
     def _on_status(self, status: Status) -> None:
         core = self._core
@@ -263,6 +269,8 @@ class Supervisor:
             self.apply([risk.reduce_only(now, "operator", reason)])
         elif command.action == "halt":
             self.apply([risk.halt(now, "operator", reason)])
+        elif command.action == "override":
+            self.apply(risk.on_override(command, now))
         else:
             for order in core.orders.open.values():
                 core.outbox.append(CancelRequest(order.id, now, f"operator: {reason}"))

@@ -53,6 +53,7 @@ async def read_state(rest: Rest, book: Book, catch_up: CatchUp, since_ns: int) -
         open_orders=tuple(_open_order(book, one) for record in listed for one in (record, *(record.legs or ()))
                           if not one.is_ended),
         fills=tuple(fills),
+        day_trades=account.daytrade_count,
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class FillRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class AccountRecord(msgspec.Struct, frozen=True, gc=False):
-    """The account; fields of the abolished day-trade rule are not asked for."""
+    """The account; the count of day trades is read while Alpaca still sends one."""
 
     id: str = ""
     account_number: str = ""
@@ -105,6 +105,7 @@ class AccountRecord(msgspec.Struct, frozen=True, gc=False):
     equity: Decimal | None = None
     buying_power: Decimal | None = None
     multiplier: Decimal | None = None
+    daytrade_count: int | None = None
     trading_blocked: bool = False
     account_blocked: bool = False
     trade_suspended_by_user: bool = False

@@ -101,7 +101,7 @@ class BuyingPower(Control):
     def __init__(self, limits: RiskLimits, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
         self._kept = max(ZERO, 1 - limits.cash_buffer_percent * PERCENT)
-        self._levered = float(self._kept) * portfolio.multiplier
+        self._kept_share = float(self._kept)
 
     def check(self, p: Proposal) -> str | None:
         portfolio = self._portfolio
@@ -114,7 +114,7 @@ class BuyingPower(Control):
                 return None
             return f"cost of this and the open entries {cost_usd:,.2f} USD > cash {available_usd:,.2f} USD"
         used = portfolio.gross + worst_growth(p) * max(p.mark_price, float(p.cost_price))
-        available = self._levered * portfolio.equity
+        available = self._kept_share * portfolio.multiplier * portfolio.equity
         if used <= available:
             return None
         return f"margin used by this and the open entries {used:,.2f} USD > {available:,.2f} USD"

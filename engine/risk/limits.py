@@ -81,6 +81,9 @@ class RiskLimits(BaseModel):
         description="C13: what an order without a limit price may cost beyond the reference"
     )
     cash_buffer_percent: Amount = Field(description="C13: share of the buying power that is never spent")
+    max_leverage_fraction: Amount = Field(
+        description="C27: worst-case positions over the equity of the moment, however much more the broker would lend"
+    )
     daily_loss_reduce_only_percent: Amount = Field(description="C14: loss of the session that stops entries")
     daily_loss_halt_percent: Amount = Field(description="C14: loss of the session that halts trading")
     max_drawdown_percent: Amount = Field(
@@ -170,6 +173,7 @@ SMALL_ACCOUNT: dict[str, Any] = {
     "max_net_fraction": "1",
     "market_order_markup_percent": "4",
     "cash_buffer_percent": "1",
+    "max_leverage_fraction": "1",
     "daily_loss_reduce_only_percent": "2",
     "daily_loss_halt_percent": "3",
     "max_drawdown_percent": "10",

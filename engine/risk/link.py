@@ -40,7 +40,7 @@ class UnknownOutcome(Control):
             self._since.setdefault(order.id, (order.symbol, now_ns))
         elif self._since.pop(order.id, None) is None:
             return NOTHING
-        self._wait()
+        self.wait()
         if len(self._since) > self._max_count:
             return self._halt(now_ns, f"orders of unknown outcome {len(self._since)} > {self._max_count}")
         return NOTHING
@@ -53,7 +53,8 @@ class UnknownOutcome(Control):
             return NOTHING
         return self._halt(now_ns, f"the outcome of {late[0]} is unknown for {self._max_age_ns / SECOND_NS:.0f} s")
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Find out when the oldest will have been unknown for too long."""
         self.due_ns = min((since for _, since in self._since.values()), default=NEVER_NS - self._max_age_ns)
         self.due_ns += self._max_age_ns
 

@@ -20,7 +20,10 @@ from engine.clock import Sessions
 from engine.errors import InvariantError
 from engine.events import (
     NEVER_NS,
+    AccountStatement,
+    AccountTerms,
     Approved,
+    Command,
     Denied,
     Event,
     Fill,
@@ -39,6 +42,9 @@ from engine.risk.exposure import BuyingPower, Exposure, OpenOrders, PositionLimi
 from engine.risk.limits import RiskLimits
 from engine.risk.link import OrderLink, PositionMismatch, UnknownOutcome
 from engine.risk.loss import HAIR, DailyLoss, Drawdown, StrategyLoss
+from engine.risk.margin import IntradayMargin
+from engine.risk.override import Override, adopt
+from engine.risk.post_trade import PostTrade
 from engine.risk.price import DataFreshness, MarketOrderGuard, PriceCollar
 from engine.risk.proposal import Pricing, Proposal
 from engine.risk.rate import (
@@ -62,6 +68,7 @@ class RiskManager:
         due_ns: the next instant at which `expired` has something to name; `NEVER_NS` when no entry rests.
         adv_by_symbol: average daily volume in shares or coins, filled in by whoever knows it.
         controls: all of them, in the order in which they are asked.
+        post_trade: C39, which says of what session the broker's statement is due.
     """
 
     def __init__(
@@ -83,15 +90,17 @@ class RiskManager:
         self._strategy_loss = StrategyLoss(limits, portfolio)
         self._unknown, self._link = UnknownOutcome(limits, self._latch), OrderLink(limits)
         self._mismatch = PositionMismatch(self._latch)
+        self._margin, self._override = IntradayMargin(limits, portfolio), Override(limits)
+        self.post_trade = PostTrade(portfolio, self._latch)
         self.controls: tuple[Control, ...] = (
             self._validity, TradingGate(self._latch), SymbolPermission(self._symbols),
             SessionGate(limits, always_open=sessions.always_open), DataFreshness(limits), MarketOrderGuard(limits),
             PriceCollar(limits), ReduceOnly(limits), MarketState(limits, shortable), SelfTrade(),
             DuplicateOrder(limits, orders), notional, quantity, ControlledRollout(limits, notional, quantity),
-            PositionLimit(limits), Exposure(limits, portfolio), BuyingPower(limits, portfolio),
+            PositionLimit(limits), Exposure(limits, portfolio), BuyingPower(limits, portfolio), self._margin,
             OpenOrders(limits, orders), MessageRate(limits), DailyOrders(limits), Turnover(limits), self._daily_loss,
             self._drawdown, self._strategy_loss, RepeatedExecution(limits, portfolio), self._rejects, self._age,
-            self._unknown, self._mismatch, self._link, self._egress,
+            self._unknown, self._mismatch, self._link, self.post_trade, self._override, self._egress,
         )  # fmt: skip
         later = [control for control in self.controls if control is not self._validity]
         self._entry_checks = _overridden(later, "check")
@@ -152,11 +161,15 @@ class RiskManager:
     def overdue(self, now_ns: int) -> Sequence[Event]:
         """Return what has to be done because something has lasted too long."""
         found = self._unknown.overdue(now_ns) if now_ns >= self._unknown.due_ns else ()
+        if now_ns >= self._override.due_ns:
+            before = self._override.limits
+            found = [*found, *self._override.end(now_ns)]
+            self._put_in_force(before, now_ns)
         self._wait()
         return found
 
     def _wait(self) -> None:
-        self.due_ns = min(self._age.due_ns, self._link.due_ns, self._unknown.due_ns)
+        self.due_ns = min(self._age.due_ns, self._link.due_ns, self._unknown.due_ns, self._override.due_ns)
 
     # --- what happened ---------------------------------------------------------------------------------------------
 
@@ -193,7 +206,45 @@ class RiskManager:
 
     def on_reconciliation(self, found: Reconciliation, now_ns: int) -> Sequence[Event]:
         """The broker's account was compared with our books."""
+        self.post_trade.is_watching = True
         return self._mismatch.on_reconciliation(found, now_ns)
+
+    def on_terms(self, terms: AccountTerms) -> None:
+        """The broker declares how far the account may borrow, and how often it has day-traded."""
+        self._portfolio.multiplier, self._margin.day_trades = terms.multiplier, terms.day_trades
+
+    def on_statement(self, statement: AccountStatement, now_ns: int) -> Sequence[Event]:
+        """The broker's statement of a session has come."""
+        return self.post_trade.on_statement(statement, now_ns)
+
+    def on_override(self, asked: Command, now_ns: int) -> Sequence[Event]:
+        """A person puts another value in the place of a limit, for a while."""
+        before = self._override.limits
+        found = self._override.begin(asked, now_ns)
+        if found:
+            self._put_in_force(before, now_ns)
+            self._wait()
+        return found
+
+    def _put_in_force(self, before: RiskLimits, now_ns: int) -> None:
+        """Give every control the limits in force, and leave what it has counted."""
+        fresh = [
+            RiskManager(limits, portfolio=self._portfolio, orders=self._orders, sessions=self._sessions,
+                        symbols_by_strategy=self._symbols)
+            for limits in (before, self._override.limits)
+        ]  # fmt: skip
+        for control, was, will in zip(self.controls, fresh[0].controls, fresh[1].controls, strict=True):
+            was.on_session(self._daily_loss.start_usd, now_ns)
+            will.on_session(self._daily_loss.start_usd, now_ns)
+            adopt(control, was, will)
+        self._pricing = fresh[1]._pricing
+        self._unknown.wait()
+        self._set_floor()
+
+    @property
+    def limits(self) -> RiskLimits:
+        """The limits in force."""
+        return self._override.limits
 
     def on_session(self, now_ns: int) -> Sequence[Event]:
         """Begin a session: capture its equity, reset the counters of a day, lift what lasted only for the last."""

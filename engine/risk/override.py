@@ -1,0 +1,102 @@
+"""C36: a limit that a person changes for a few minutes, in writing: who, why, which, to what, and until when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.errors import ConfigError, suggestion
+from engine.events import MINUTE_NS, NEVER_NS, Command, Event, LimitChanged
+from engine.risk.control import NOTHING, Control
+from engine.risk.limits import SMALL_ACCOUNT, RiskLimits
+
+MINUTES_MAX = 15
+FIXED = frozenset({"executions_window_s", "reject_window_s"})
+"""Windows that have begun to count."""
+
+
+class Override(Control):
+    """Keep the limits in force: those of the run and, each for its minutes, those that a person has put in their place.
+
+    Halts, the interlock and validity have no limit, so nothing overrides them.
+
+    Attributes:
+        limits: in force now.
+        due_ns: when the next override ends; `NEVER_NS` when there is none.
+    """
+
+    code = "C36"
+    name = "override"
+
+    def __init__(self, limits: RiskLimits) -> None:
+        self._run = self.limits = limits
+        self._given: dict[str, Command] = {}
+        self.due_ns = NEVER_NS
+
+    def begin(self, asked: Command, now_ns: int) -> Sequence[Event]:
+        """Put a limit in force; one that is no limit, nameless, groundless or for too long changes nothing."""
+        long_ns = asked.ts_expire_ns - now_ns
+        if not (asked.who and asked.reason and 0 < long_ns <= MINUTES_MAX * MINUTE_NS):
+            return NOTHING
+        before = self.limits
+        try:
+            self.limits = changed(before, asked.limit, asked.value)
+        except ConfigError:
+            return NOTHING
+        self._given[asked.limit] = asked
+        self._wait()
+        return (self._told(asked, before, now_ns, asked.ts_expire_ns),)
+
+    def end(self, now_ns: int) -> Sequence[Event]:
+        """Take back what has lasted as long as it was given for."""
+        found: list[Event] = []
+        for name in [name for name, asked in self._given.items() if asked.ts_expire_ns <= now_ns]:
+            asked, before = self._given.pop(name), self.limits
+            self.limits = before.model_copy(update={name: getattr(self._run, name)})
+            found.append(self._told(asked, before, now_ns, 0))
+        self._wait()
+        return found
+
+    def _wait(self) -> None:
+        self.due_ns = min((asked.ts_expire_ns for asked in self._given.values()), default=NEVER_NS)
+
+    def _told(self, asked: Command, before: RiskLimits, now_ns: int, until_ns: int) -> LimitChanged:
+        name = asked.limit
+        was, will = str(getattr(before, name)), str(getattr(self.limits, name))
+        return LimitChanged(name, was, will, now_ns, self.label, asked.who, asked.reason, until_ns)
+
+
+def changed(limits: RiskLimits, name: str, value: str) -> RiskLimits:
+    """Return the limits with one of them set to what the text says.
+
+    Raises:
+        ConfigError: there is no such limit, it cannot change while it is counted by, or it cannot be that.
+    """
+    if name not in SMALL_ACCOUNT:
+        raise ConfigError(f"there is no limit {name!r}{suggestion(name, SMALL_ACCOUNT)}")
+    if name in FIXED:
+        raise ConfigError(f"{name} is being counted by and cannot change while the daemon runs")
+    try:
+        return RiskLimits.model_validate({**limits.model_dump(), "profile": "", name: _parsed(value)})
+    except ValidationError as error:
+        told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name} cannot be {value!r}: {told}") from None
+
+
+def adopt(living: Control, before: Control, after: Control) -> None:
+    """Give a control at work the limits by which two that have not worked yet differ; what it has counted stays."""
+    for name in getattr(type(after), "__mypyc_attrs__", None) or vars(after):
+        value: Any = getattr(after, name)
+        if isinstance(value, int | float | Decimal | tuple) and value != getattr(before, name):
+            setattr(living, name, value)
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
