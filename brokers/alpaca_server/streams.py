@@ -121,9 +121,10 @@ class Streams:
             elif armed is not None:
                 session.socket.send(_other_codec(parts, packed=session.packed), TEXT if session.packed else BINARY)
                 return
-        session.socket.send(array(parts, packed=session.packed), opcode)
-        if self.instants is not None:
+        frame = array(parts, packed=session.packed)
+        if self.instants is not None:  # before it is written: a reader on this core may go on before we do
             self.instants.append((self._clock.wall.monotonic_ns(), session.socket.endpoint, len(parts)))
+        session.socket.send(frame, opcode)
 
     async def readers(self) -> None:
         """Wait until everybody has read most of what was sent; who never does is cut off."""
