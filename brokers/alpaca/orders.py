@@ -15,6 +15,7 @@ from brokers.alpaca import account, updates
 from brokers.alpaca.book import Book
 from brokers.alpaca.catch_up import CatchUp
 from brokers.alpaca.emergency import AlpacaEmergency
+from brokers.alpaca.frames import AHEAD_MAX_NS
 from brokers.alpaca.hosts import Mode, hosts
 from brokers.alpaca.keys import read_keys
 from brokers.alpaca.limiter import Limiter, Sleep
@@ -46,6 +47,7 @@ class AlpacaBroker:
     Attributes:
         due_ns, working: never and nothing: no order works inside the run.
         mode: as given.
+        shared: options that `[feed]` may give for both, so that one line moves a run from one place to another.
         counts: how often each rare thing happened, under `orders`, for status and metrics.
         clock_off_s: how far this machine's clock is ahead of the venue's.
 
@@ -54,6 +56,7 @@ class AlpacaBroker:
     """
 
     Settings = BrokerSettings
+    shared = ("server_url", "keys_file")
     emergency = AlpacaEmergency
     simulated = False
 
@@ -61,7 +64,7 @@ class AlpacaBroker:
         self, settings: BrokerSettings, *, mode: Mode, seed: int, clock: Clock | None = None,
         sleep: Sleep = asyncio.sleep, sessions: object = None, account: object = None,
     ) -> None:  # fmt: skip
-        self.settings, self.mode = settings, mode
+        self.settings, self.mode = settings, Mode(mode)
         self.due_ns, self.working = NEVER_NS, frozenset[str]()
         self._hosts, keys = hosts(mode, settings.server_url), read_keys(settings.keys_file)
         self._keys = keys
@@ -70,7 +73,8 @@ class AlpacaBroker:
         self._rest = Rest(
             self._hosts.trading, keys, timeout_s=settings.timeout_s, limiter=limiter, clock=self._clock, sleep=sleep
         )
-        self._book = Book(self._clock)
+        # A local server plays its tape at any speed: what it says is never called too early.
+        self._book = Book(self._clock, ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS)
         self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._distrust)
         settlement = Settlement(
             self._rest, self._book, self._catch_up, cancel=lambda order_id: self.cancel(order_id, 0), sleep=sleep
@@ -122,7 +126,8 @@ class AlpacaBroker:
         try:
             self.clock_off_s = await account.check(self._rest, self._clock, simulated_time=self._hosts.is_local)
             if abs(self.clock_off_s) > account.CLOCK_WARN_S and not self._hosts.is_local:
-                self._book.log.warning(f"this machine's clock is {self.clock_off_s:+.1f} s off Alpaca's")
+                told = f"this machine's clock is {self.clock_off_s:+.1f} s off Alpaca's"
+                self._book.log.warning(f"{told}; from {account.CLOCK_MAX_S:.0f} s on nothing trades: set it right")
             return await self.state(self._clock.now_ns())
         except BrokerError:
             await self._rest.close()
@@ -158,6 +163,9 @@ class AlpacaBroker:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._rest.close()
+
+    async def close(self) -> None:
+        await self._rest.close()
 
     async def cancel_all(self) -> None:
         """Raises: BrokerError, when orders are still open after half a minute."""

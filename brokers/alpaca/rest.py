@@ -165,10 +165,8 @@ def refusal(told: str, answer: Answer) -> Refused:
     """Return the error of a definite no, saying what to do about refused keys."""
     code, _ = complaint(answer)
     if answer.status in (401, 403) and code < 40_310_000:
-        told += (
-            "; the keys are wrong, or of the other side: a paper key works on the paper host only, a live key on the"
-        )
-        told += " live host"
+        told = f"{told.removesuffix('.')}; the keys are wrong, or of the other side: "
+        told += "a paper key works on the paper host only, a live key on the live host"
     return Refused(told, answer.status, code)
 
 
