@@ -65,8 +65,8 @@ class Stopwatch:
 class Daemon:
     """One run in an event loop, until its feed ends or somebody stops it.
 
-    A tape ends; a live feed does not. Before anything trades on a live broker, the journal is followed to its end and
-    the account is reconciled.
+    A tape ends; a live feed seldom does. Before anything trades on a live broker, the journal is followed to its end
+    and the account is reconciled.
     """
 
     def __init__(self, run: Run, stopwatch: Stopwatch, clock: Clock, leave: Leave | None = None) -> None:
@@ -181,8 +181,12 @@ class Daemon:
             await self._reconcile_at_start(broker)
             self._start("reconciliation", self._reconcile(broker))
             self._start("statements", self._statements(broker))
-        self._start("feed", feed.run(self.inbox.publish))
+        self._start("feed", self._take_in(feed))
         self._start("ticks", self._tick())
+
+    async def _take_in(self, feed: LiveFeed) -> None:
+        await feed.run(self.inbox.publish)
+        self.inbox.close()  # what is in it is still taken; then the run has ended
 
     async def _open(self) -> AccountState | None:
         if self.core.broker.simulated:

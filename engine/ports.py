@@ -66,7 +66,7 @@ class LiveFeed(Protocol):
     fingerprint: str
 
     async def run(self, publish: Publish) -> None:
-        """Publish events until canceled; reconnecting is the feed's own business."""
+        """Publish events until canceled; reconnecting is the feed's own business. One that returns has ended."""
         ...
 
 

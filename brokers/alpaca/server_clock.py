@@ -16,9 +16,10 @@ from brokers.alpaca.hosts import Mode, hosts
 from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.wire import parse_ns
 from engine.clock import Clock
-from engine.errors import ConfigError
+from engine.errors import ConfigError, FeedError
 
-FOLLOW_EVERY_S, ANSWER_WITHIN_S = 1.0, 2.0
+FOLLOW_EVERY_S, START_EVERY_S, ANSWER_WITHIN_S = 1.0, 0.05, 2.0
+REFUSED_MAX = 5
 
 
 class _State(msgspec.Struct):
@@ -36,9 +37,10 @@ class ServerClock:
     """
 
     def __init__(self, server_url: str, wall: Clock) -> None:
-        self._url, self._wall = f"{hosts(Mode.PAPER, server_url).trading}/control", wall
+        self._server_url, self._wall = server_url, wall
+        self._url = f"{hosts(Mode.PAPER, server_url).trading}/control"
         self._venue_ns = self._at_ns = 0
-        self._rate = 0.0
+        self._rate, self._is_started, self._has_ended = 0.0, False, False
         try:
             self._look()
         except (URLError, OSError, ValueError) as error:
@@ -52,13 +54,26 @@ class ServerClock:
         return self._wall.monotonic_ns()
 
     async def follow(self, sleep: Sleep = asyncio.sleep) -> None:
-        """Set the clock by the server's again and again; between two looks it runs at the server's speed."""
+        """Set the clock by the server's again and again, until its tape has ended and had time to be read.
+
+        Between two looks it runs at the server's speed.
+
+        Raises:
+            FeedError: nobody has listened at the server's address for some seconds.
+        """
+        refused = 0
         while True:
-            await sleep(FOLLOW_EVERY_S)
+            await sleep(FOLLOW_EVERY_S if self._is_started else START_EVERY_S)
+            if self._has_ended:
+                return
             try:
                 await asyncio.to_thread(self._look)
-            except (URLError, OSError, ValueError):
-                continue  # the streams will tell that the server has gone
+                refused = 0
+            except (URLError, OSError, ValueError) as error:
+                # One that is slow or stumbles is left to the streams; only one that is not there any more has gone.
+                refused = refused + 1 if isinstance(getattr(error, "reason", error), ConnectionRefusedError) else 0
+            if refused >= REFUSED_MAX:
+                raise FeedError(f"the local server at {self._server_url} has gone")
 
     def _look(self) -> None:
         sent_ns = self._wall.monotonic_ns()
@@ -66,7 +81,8 @@ class ServerClock:
             body: Any = answer.read()
         at_ns = (sent_ns + self._wall.monotonic_ns()) // 2
         state = msgspec.json.decode(body, type=_State)
-        reached_ns = self.now_ns()
+        reached_ns, self._has_ended = self.now_ns(), state.ended
+        self._is_started = state.started
         rate = state.speed if state.started and not state.ended else 0.0
         venue_ns = parse_ns(state.now)
         # Never backwards: where the server is behind what we showed, time stands until it has come that far.

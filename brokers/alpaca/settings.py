@@ -73,10 +73,10 @@ class BrokerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keys_file: Path | None = Field(
-        None, description="An owner-only file with the two keys; unset, they come from the environment."
+        None, description="An owner-only file with the two keys; unset, that of `[feed]`, then the environment."
     )
     server_url: str = Field(
-        "", description="A local Alpaca-compatible server, such as `http://127.0.0.1:8765`; in paper mode only."
+        "", description="A local Alpaca-compatible server; unset, that of an alpaca `[feed]`. In paper mode only."
     )
     timeout_s: float = Field(
         5.0, gt=0, le=60, allow_inf_nan=False,

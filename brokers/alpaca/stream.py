@@ -83,10 +83,10 @@ class AlpacaFeed:
         return bool(self.lines) and all(line.down_since_ns is None for line in self.lines.values())
 
     async def run(self, publish: Publish) -> None:
-        """Publish until canceled.
+        """Publish until canceled, or until the tape of a local server has ended.
 
         Raises:
-            FeedError: Alpaca refuses what no new connection would give.
+            FeedError: Alpaca refuses what no new connection would give, or a local server has gone.
             FeedOverrun: the inbox is full.
         """
         rest = Rest(

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brokers.alpaca_server.app import Server
+from brokers.alpaca_server.companion import Companion
 from brokers.alpaca_server.fault_catalogue import CATALOGUE
 from brokers.alpaca_server.faults import Fault
 from brokers.alpaca_server.settings import ServerSettings
@@ -89,19 +90,22 @@ def plan(chosen: Chosen) -> str:
     pace = f"at {settings.speed:g} times its speed" if settings.speed else "as fast as it is read"
     shown = ", ".join(feed.symbols[:8]) + (f" and {len(feed.symbols) - 8} more" if len(feed.symbols) > 8 else "")
     moved = "moved to the present" if settings.time == "now" else "on its own dates"
+    made_up = " (synthetic: made up, no market)" if chosen.file.feed.get("use", "synthetic") == "synthetic" else ""
     return (
-        f"tape     {first} to {last}, {moved}, {pace}\n"
+        f"tape     {first} to {last}, {moved}, {pace}{made_up}\n"
         f"symbols  {shown}\n"
         f"keys     {settings.key_id} / {settings.secret_key}\n"
         f"faults   {len(chosen.file.faults)} armed"
     )
 
 
-def serve(chosen: Chosen, say: Callable[[str], Any]) -> None:
-    """Listen until a signal comes, or the tape has ended and the venue is to leave then.
+def serve(chosen: Chosen, say: Callable[[str], Any], command: Sequence[str] = ()) -> int:
+    """Listen until a signal comes, the command has ended, or the tape has and the venue is to leave then.
+
+    Return the command's exit code, 0 without one.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or there is no such program.
         TapeError: the tape does not read.
     """
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
@@ -110,33 +114,66 @@ def serve(chosen: Chosen, say: Callable[[str], Any]) -> None:
 
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve(chosen, say))
+        return runner.run(_serve(chosen, say, command))
 
 
-async def _serve(chosen: Chosen, say: Callable[[str], Any]) -> None:
-    settings = chosen.file.server
+async def _serve(chosen: Chosen, say: Callable[[str], Any], command: Sequence[str]) -> int:
+    settings, code = chosen.file.server, 0
     server = Server(settings, chosen.feed, chosen.file.faults)
     serving = asyncio.create_task(server.serve(), name="venue")
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, serving.cancel)
+    on_signal(lambda _: serving.cancel())
     listening = asyncio.create_task(server.ready.wait(), name="listening")
-    await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
-    if server.ready.is_set():
-        host = f"{settings.host}:{server.port}"
-        say(f"REST     http://{host}\nstreams  " + "\n         ".join(f"ws://{host}{path}" for path in STREAM_PATHS))
-    listening.cancel()
     try:
-        await serving
+        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not server.ready.is_set():
+            await serving
+        host = f"{settings.host}:{server.port}"
+        say(f"REST     http://{host}")
+        if command:
+            code = await _accompanied(serving, Companion(command, environment(settings, host)))
+        else:
+            say("streams  " + "\n         ".join(f"ws://{host}{path}" for path in STREAM_PATHS))
+            await serving
     except asyncio.CancelledError:
         pass  # a signal
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise ConfigError(f"port {settings.port} is taken; choose another with --port, or 0 for a free one") from None
+    finally:
+        listening.cancel()
     for row in server.venue.faults.report():
         say(f"fault    {row['name']} ({row['kind']}) fired {row['fired']} of {row['seen']} times")
-    say("stopped")
+    if not command:
+        say("stopped")
+    return code
+
+
+async def _accompanied(serving: asyncio.Task[None], companion: Companion) -> int:
+    """Serve as long as the command lives, and let it live as long as the venue serves; return its exit code."""
+    accompanying = asyncio.create_task(companion.run(), name="command")
+    on_signal(companion.tell)
+    await asyncio.wait({serving, accompanying}, return_when=asyncio.FIRST_COMPLETED)
+    last = serving if accompanying.done() else accompanying
+    last.cancel()
+    await asyncio.wait({last})
+    if serving.done() and not serving.cancelled():
+        serving.result()  # what ended the venue is told before what came of the command
+    return accompanying.result()
+
+
+def on_signal(act: Callable[[signal.Signals], Any]) -> None:
+    """Have Ctrl-C and SIGTERM do this from now on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, act, number)
+
+
+def environment(settings: ServerSettings, host: str) -> dict[str, str]:
+    """Return what tells a client of Alpaca where this venue is."""
+    return {
+        "APCA_API_BASE_URL": f"http://{host}", "APCA_API_KEY_ID": settings.key_id,
+        "APCA_API_SECRET_KEY": settings.secret_key,
+    }  # fmt: skip
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -75,7 +75,8 @@ def outline(path: Path) -> RunOutline:
     else:
         (text, tree), folder = _read(path), path.absolute().parent
     problems = Problems(str(path), key_lines(text))
-    settings = _plugin_settings(plugins.BROKER, BrokerConfig, tree, "broker", folder, problems)
+    feed = _of_the_same_vendor(tree)
+    settings = _plugin_settings(plugins.BROKER, BrokerConfig, tree, "broker", folder, problems, feed)
     found = problems.validated(RunOutline, tree, ())
     problems.raise_any()
     assert found is not None  # raise_any has spoken otherwise
@@ -115,8 +116,9 @@ def _build(tree: dict[str, Any], folder: Path, problems: Problems) -> RunConfig:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{problems.source}: {error}") from None
     _refuse_secrets(tree, (), problems)
+    feed_table = _of_the_same_vendor(tree)
     settings = {
-        part: _plugin_settings(kind, own, tree, part, folder, problems)
+        part: _plugin_settings(kind, own, tree, part, folder, problems, feed_table)
         for part, kind, own in (("feed", plugins.FEED, FeedConfig), ("broker", plugins.BROKER, BrokerConfig))
     }
     for index, strategy in enumerate(tree["strategies"] if isinstance(tree.get("strategies"), list) else []):
@@ -132,10 +134,21 @@ def _build(tree: dict[str, Any], folder: Path, problems: Problems) -> RunConfig:
     return anchored
 
 
+def _of_the_same_vendor(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the feed's table when the broker is its vendor's, so that it can say for both where the vendor is."""
+    feed, broker = tree.get("feed"), tree.get("broker")
+    alike = isinstance(feed, dict) and isinstance(broker, dict) and feed.get("use") == broker.get("use")
+    return dict(feed) if alike and isinstance(feed, dict) else {}
+
+
 def _plugin_settings(
-    kind: plugins.Kind, own: type[BaseModel], tree: dict[str, Any], part: str, folder: Path, problems: Problems
-) -> BaseModel | None:
-    """Take the plugin's options out of its table, leaving what is ours, and check them against its `Settings`."""
+    kind: plugins.Kind, own: type[BaseModel], tree: dict[str, Any], part: str, folder: Path, problems: Problems,
+    sibling: Mapping[str, Any],
+) -> BaseModel | None:  # fmt: skip
+    """Take the plugin's options out of its table, leaving what is ours, and check them against its `Settings`.
+
+    Those that it calls `shared` and its table lacks are taken from the table of its sibling.
+    """
     table = tree.get(part)
     if not isinstance(table, dict):
         return None
@@ -144,6 +157,7 @@ def _plugin_settings(
     plugin = _loaded(kind, table, (part,), folder, problems)
     if plugin is None:
         return None
+    theirs = {key: sibling[key] for key in getattr(plugin, "shared", ()) if key in sibling} | theirs
     model: type[BaseModel] = getattr(plugin, "Settings", Table)
     settings = problems.validated(model, theirs, (part,), also_known=ours)
     return settings if model is not Table else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from engine.events import (
     Intent,
     OrderUpdate,
     Reconciliation,
+    RunEnded,
     TradingStateChanged,
 )  # fmt: skip
 from engine.journal import Journal
@@ -209,6 +211,23 @@ async def test_an_account_that_is_not_active_refuses_to_start(tmp_path: Path) ->
     with pytest.raises(BrokerError, match="account PA1 is ACCOUNT_CLOSED"):
         await session(tmp_path, lambda core: False)
     assert fakes.FakeBroker.book["sent"] == []
+
+
+async def test_a_live_feed_that_ends_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a local venue's does with its tape: what has come is still taken, and the journal's story is closed."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0), fakes.bar(2, 101.0)]
+    waiting = fakes.FakeFeed.run
+
+    async def ends(feed: Any, publish: Any) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await waiting(feed, publish)
+
+    monkeypatch.setattr(fakes.FakeFeed, "run", ends)
+    run = await session(tmp_path, lambda core: False)
+    assert run.core.portfolio.position_qty("SPY") == 10
+    assert isinstance(records(tmp_path)[-1], RunEnded)
+    assert daemon.verify(tmp_path / "run.journal")[0] == len(records(tmp_path))
 
 
 async def test_a_tape_with_a_live_broker_is_refused(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from brokers.alpaca.server_clock import ServerClock
+from brokers.alpaca.server_clock import FOLLOW_EVERY_S, REFUSED_MAX, ServerClock
 from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.stream import AlpacaFeed
 from engine.clock import LiveClock, ManualClock
-from engine.errors import ConfigError
+from engine.errors import ConfigError, FeedError
 from engine.events import SECOND_NS
 from tests.brokers.alpaca.peers import RestPeer, Time, finish, settle, until
 from tests.brokers.alpaca_server.local import running
@@ -53,6 +53,35 @@ async def test_it_runs_as_fast_as_the_server_and_never_backwards() -> None:
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
+
+
+async def test_it_is_over_when_the_tape_is_and_everything_had_time_to_be_read() -> None:
+    """A look after the one that saw the end, so that what was sent last has come."""
+    async with RestPeer().running() as peer:
+        peer.on("GET", "/control", (200, {"now": "2026-01-05T21:00:00Z", "ended": True}))
+        wall = Time(0)
+        clock = await asyncio.to_thread(ServerClock, peer.url, wall)
+        following = asyncio.create_task(clock.follow(wall.wait))
+        assert not following.done()
+        await wall.pass_s(FOLLOW_EVERY_S)
+        assert await following is None
+
+
+async def test_a_server_that_has_gone_ends_the_feed_with_its_address() -> None:
+    """One that does not listen any more for some seconds; a single refusal may be a restart."""
+    async with RestPeer().running() as peer:
+        peer.on("GET", "/control", (200, {"now": "2026-01-05T14:30:00Z"}))
+        clock = await asyncio.to_thread(ServerClock, peer.url, Time(0))
+    asked = 0
+
+    async def wait(seconds: float) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+
+    with pytest.raises(FeedError, match=f"the local server at {peer.url} has gone"):
+        await clock.follow(wait)
+    assert asked == REFUSED_MAX
 
 
 async def test_it_shows_the_time_of_the_tape() -> None:

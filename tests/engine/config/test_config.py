@@ -331,3 +331,22 @@ def test_every_option_has_a_description() -> None:
         return found
 
     assert [key for key in missing(RunConfig) if not key.endswith("settings")] == []
+
+
+def test_a_feed_says_for_its_vendors_broker_where_the_vendor_is(tmp_path: Path) -> None:
+    """One line moves a run from one place to another; what the broker says itself stays, another vendor's gets none."""
+    tree = {
+        "mode": "paper", "name": "x", "seed": 1, "out_dir": str(tmp_path), "risk": {"profile": "wide"},
+        "feed": {"use": "alpaca", "symbols": ["SPY"], "server_url": "http://127.0.0.1:1", "keys_file": "/k"},
+        "strategies": [{"name": "s", "use": "sma_cross", "symbols": ["SPY"], "bar": "1min"}],
+    }  # fmt: skip
+    found = config.from_dict({**tree, "broker": {"use": "alpaca"}})
+    assert (found.broker.settings.server_url, found.broker.settings.keys_file) == ("http://127.0.0.1:1", Path("/k"))
+    assert found.feed.settings.server_url == "http://127.0.0.1:1"
+    own = config.from_dict({**tree, "broker": {"use": "alpaca", "server_url": "http://127.0.0.1:2"}})
+    assert own.broker.settings.server_url == "http://127.0.0.1:2"
+    assert config.from_dict({**tree, "broker": {"use": "paper"}}).broker.use == "paper"
+    file = tmp_path / "run.toml"
+    feed = '[feed]\nuse = "alpaca"\nserver_url = "http://127.0.0.1:3"\n'
+    file.write_text(f'mode = "paper"\nname = "x"\n{feed}[broker]\nuse = "alpaca"\n')
+    assert config.outline(file).broker.settings.server_url == "http://127.0.0.1:3"
