@@ -97,7 +97,7 @@ class Broker(Protocol):
 
 
 class OpenOrder(msgspec.Struct, frozen=True):
-    """An order that the venue still works on, in its own words."""
+    """An order that the venue still works on, in its own words; `submitted_ns` is 0 where it does not say when."""
 
     client_order_id: str
     broker_order_id: str
@@ -106,6 +106,7 @@ class OpenOrder(msgspec.Struct, frozen=True):
     qty: Decimal | None
     filled_qty: Decimal
     status: OrderStatus
+    submitted_ns: int = 0
 
 
 class AccountState(msgspec.Struct, frozen=True):

@@ -77,7 +77,14 @@ class Reconciler:
         )
         listed = {order.client_order_id for order in state.open_orders}
         adopted = tuple(
-            OrderUpdate(order.client_order_id, order.status, now, now, "found in the account", order.broker_order_id)
+            OrderUpdate(
+                order.client_order_id,
+                order.status,
+                min(order.submitted_ns or now, now),
+                now,
+                "found in the account",
+                order.broker_order_id,
+            )
             for order in state.open_orders
             if order.client_order_id in orders.open
             and orders.open[order.client_order_id].status in ("pending_new", "unknown")

@@ -112,4 +112,5 @@ def _open_order(book: Book, record: OrderRecord) -> OpenOrder:
         client_order_id=book.ids.ours(record), broker_order_id=record.id,
         symbol=canonical_symbol(record.symbol, record.asset_class), side=side_of(record.side), qty=record.qty,
         filled_qty=record.filled_qty or ZERO, status=STATUSES.get(record.status, "accepted"),
+        submitted_ns=record.submitted_ns(0),
     )  # fmt: skip

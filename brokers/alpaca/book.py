@@ -7,6 +7,7 @@ from decimal import Decimal
 import structlog
 
 from brokers.alpaca.executions import Execution, Executions
+from brokers.alpaca.frames import AHEAD_MAX_NS
 from brokers.alpaca.order_ids import OrderIds
 from brokers.alpaca.records import ENDED, STATUSES, OrderRecord, side_of
 from engine.clock import Clock
@@ -29,7 +30,7 @@ class Book:
         counts: how often each rare thing happened.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, ahead_max_ns: int = AHEAD_MAX_NS) -> None:
         self.ids, self.executions = OrderIds(), Executions()
         self.intents: dict[str, Intent] = {}
         self.successors: dict[str, str] = {}
@@ -40,13 +41,20 @@ class Book:
         self.counts: dict[str, int] = {}
         self._told: dict[str, OrderStatus] = {}
         self.publish: Publish | None = None
-        self._clock, self._recv_ns = clock, 0
+        self._clock, self._recv_ns, self._ahead_max_ns = clock, 0, ahead_max_ns
         self.log = structlog.get_logger().bind(broker="alpaca")
 
     def now_ns(self) -> int:
         """Return the present as a time of reception; it never runs backwards."""
         self._recv_ns = max(self._recv_ns, self._clock.now_ns())
         return self._recv_ns
+
+    def _when(self, ts_ns: int) -> tuple[int, int]:
+        """Return when something was true and when we know it: not before, however far behind our clock is."""
+        now_ns = self.now_ns()
+        if now_ns < ts_ns <= now_ns + self._ahead_max_ns:
+            now_ns = self._recv_ns = ts_ns
+        return min(ts_ns or now_ns, now_ns), now_ns
 
     def count(self, what: str) -> None:
         """Count a rare thing."""
@@ -56,12 +64,17 @@ class Book:
 
     def tell(self, order_id: str, status: OrderStatus, reason: str = "", *, ts_ns: int = 0, venue_id: str = "") -> None:
         """Publish a status of an order."""
-        now_ns = self.now_ns()
+        at_ns, now_ns = self._when(ts_ns)
         self._told[order_id] = status
         if status in ENDED:
             self.open.pop(order_id, None)
             del self._told[order_id]
-        self._send(OrderUpdate(order_id, status, min(ts_ns or now_ns, now_ns), now_ns, reason, venue_id))
+        self._send(OrderUpdate(order_id, status, at_ns, now_ns, reason, venue_id))
+
+    def tell_accepted(self, record: OrderRecord, order_id: str) -> None:
+        """Publish that the venue has taken an order on, and when; said once is enough."""
+        if not self.is_accepted(order_id):
+            self.tell(order_id, "accepted", ts_ns=record.submitted_ns(0), venue_id=record.id)
 
     def is_accepted(self, order_id: str) -> bool:
         """Tell whether the last word on an order was that it is accepted."""
@@ -101,8 +114,7 @@ class Book:
 
     def as_fill(self, one: Execution, qty: Decimal, symbol: str, side: str, ts_ns: int) -> Fill:
         """Return an execution as an event. Fees are not in it: Alpaca charges them at the end of the day."""
-        now_ns = self.now_ns()
-        at_ns = min(ts_ns or now_ns, now_ns)
+        at_ns, now_ns = self._when(ts_ns)
         return Fill(one.execution_id, one.order_id, symbol, side_of(side), qty, one.price, ZERO, at_ns, now_ns)
 
     def link(self, *, up: bool, reason: str = "") -> None:

@@ -64,6 +64,10 @@ class OrderRecord(msgspec.Struct, frozen=True, gc=False):
         """Return when the order last changed."""
         return instant_ns(self.updated_at or self.submitted_at or self.created_at, default_ns)
 
+    def submitted_ns(self, default_ns: int) -> int:
+        """Return when the venue took the order on."""
+        return instant_ns(self.submitted_at or self.created_at, default_ns)
+
 
 class UpdateRecord(msgspec.Struct, frozen=True, gc=False):
     """One event of the `trade_updates` stream; `price` and `qty` are those of this execution alone."""

@@ -14,7 +14,7 @@ import msgspec
 from brokers.alpaca.book import Book
 from brokers.alpaca.catch_up import CatchUp
 from brokers.alpaca.limiter import Sleep
-from brokers.alpaca.records import OrderRecord
+from brokers.alpaca.records import STATUSES, OrderRecord
 from brokers.alpaca.rest import NoAnswer, Rest
 from brokers.alpaca.settlement import Settlement
 from engine.clock import Clock
@@ -118,6 +118,8 @@ class Resolver:
         record = await self._settlement.with_legs(record)
         book.ids.learn(record, order_id)
         book.thaw(order_id)
+        if STATUSES.get(record.status, "accepted") not in ("accepted", "rejected"):
+            book.tell_accepted(record, order_id)  # and when, whatever became of it since
         await self._catch_up.apply(record)
 
     async def _bury(self, order_id: str) -> None:

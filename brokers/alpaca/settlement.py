@@ -43,8 +43,10 @@ class Settlement:
         book.ids.learn(record, order_id)
         book.thaw(order_id)
         status = STATUSES.get(record.status, "accepted")
-        told = "accepted" if status in ("partially_filled", "filled") else status
-        book.tell(order_id, told, ts_ns=record.ts_ns(0), venue_id=record.id)
+        if status in ("accepted", "partially_filled", "filled"):
+            book.tell_accepted(record, order_id)
+        else:
+            book.tell(order_id, status, ts_ns=record.ts_ns(0), venue_id=record.id)
         if order_id in self.cancel_wanted:
             self.cancel_wanted.discard(order_id)
             self._cancel(order_id)

@@ -106,7 +106,8 @@ class Desk:
 
     def _send(self, order: VenueOrder, replaced: VenueOrder | None) -> Shown:
         """Give an order to the engine, and refuse what the engine refuses."""
-        intent, floor, now = order.intent, self._floors[order.asset_class], self._clock.now_ns()
+        # What the order says is when it arrives: a market event that is due may lie between two looks at the clock.
+        intent, floor, now = order.intent, self._floors[order.asset_class], order.submitted_ns
         price, seen = market_price(self._archive, intent, now, self._quote_life_ns)
         armed = self._faults.hit("submit", symbol=intent.symbol, side=intent.side) if replaced is None else None
         self._settlement.register((order, *order.legs))
