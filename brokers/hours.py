@@ -13,10 +13,10 @@ _LONGEST_DAY_NS = DAY_NS + HOUR_NS  # a day on which the clocks go back
 class Hours:
     """The calendar in the venue's terms. All instants are ns since the epoch, UTC."""
 
-    __slots__ = ("_close_ns", "_open_ns", "_sessions", "always_open")
+    __slots__ = ("_close_ns", "_closing_cutoff_ns", "_open_ns", "_sessions", "always_open")
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, closing_cutoff_ns: int = CLOSING_AUCTION_CUTOFF_NS) -> None:
+        self._sessions, self._closing_cutoff_ns = sessions, closing_cutoff_ns
         self.always_open = sessions.always_open
         self._open_ns = self._close_ns = 0  # regular hours of the session last looked at, where most questions fall
 
@@ -77,6 +77,6 @@ class Hours:
         session = self._session(ts_ns)
         if time_in_force == "opg" and session.open_ns - OPENING_AUCTION_CUTOFF_NS <= ts_ns < session.close_ns:
             return "opg orders must arrive 2 minutes before the open"
-        if time_in_force == "cls" and session.close_ns - CLOSING_AUCTION_CUTOFF_NS < ts_ns < session.close_ns:
-            return "cls orders must arrive 10 minutes before the close"
+        if time_in_force == "cls" and session.close_ns - self._closing_cutoff_ns < ts_ns < session.close_ns:
+            return f"cls orders must arrive {self._closing_cutoff_ns / MINUTE_NS:g} minutes before the close"
         return ""

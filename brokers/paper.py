@@ -58,6 +58,7 @@ class PaperBroker:
     def __init__(
         self, settings: PaperSettings, *, sessions: Sessions, account: Account, seed: int,
         fees: FeeModel | None = None, slippage: SlippageModel | None = None, fills: FillModel | None = None,
+        hours: Hours | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.due_ns = NEVER_NS
@@ -65,7 +66,7 @@ class PaperBroker:
         self._fees = fees or fee_model(settings, crypto=self._crypto)
         self._slippage = slippage or slippage_model(settings)
         self._fills = fills or fill_model(settings, crypto=self._crypto)
-        self._hours = Hours(sessions)
+        self._hours = hours or Hours(sessions)
         self._conditions = Conditions(settings, self._hours)
         self._wire = Wire(
             round(settings.latency_ms * 1e6), settings.latency_jitter_ms * 1e6, settings.latency_jitter_sigma, seed

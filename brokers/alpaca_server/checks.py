@@ -51,9 +51,11 @@ def check_client_order_id(
         raise invalid("client_order_id must be unique")
 
 
-def check_hours(intent: Intent, clock: VenueClock, sessions: Sessions) -> None:
+def check_hours(intent: Intent, clock: VenueClock, sessions: Sessions, settings: ServerSettings) -> None:
     """Refuse an auction order at the wrong hour."""
-    if intent.time_in_force in ("opg", "cls") and (reason := auction_refusal(clock, sessions, intent.time_in_force)):
+    if intent.time_in_force not in ("opg", "cls"):
+        return
+    if reason := auction_refusal(clock, sessions, intent.time_in_force, settings.cls_cutoff_min):
         raise denied(reason)
 
 

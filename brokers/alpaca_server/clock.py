@@ -124,7 +124,7 @@ def _calendar_row(clock: VenueClock, session: Session, following: Session) -> di
     }
 
 
-def auction_refusal(clock: VenueClock, sessions: Sessions, time_in_force: str) -> str:
+def auction_refusal(clock: VenueClock, sessions: Sessions, time_in_force: str, cls_cutoff_min: int) -> str:
     """Say in the service's words why an auction order comes at the wrong hour, or return an empty string.
 
     The matching engine itself only closes the minutes before the auction, because a daily tape has no later moment.
@@ -137,6 +137,6 @@ def auction_refusal(clock: VenueClock, sessions: Sessions, time_in_force: str) -
         return ""
     if time_in_force == "opg" and session.open_ns - 2 * MINUTE_NS <= now < session.close_ns + 3 * HOUR_NS:
         return "opg orders must be submitted after 7:00pm and before 9:28am"
-    if time_in_force == "cls" and session.close_ns - 10 * MINUTE_NS < now < session.close_ns + 3 * HOUR_NS:
+    if time_in_force == "cls" and session.close_ns - cls_cutoff_min * MINUTE_NS < now < session.close_ns + 3 * HOUR_NS:
         return "cls orders must be submitted after 7:00pm and before 3:55pm"
     return ""

@@ -69,7 +69,7 @@ class Desk:
             order_id = book.next_id()
             intent = parse_order(body, asset, order_id, now, settings)
             floor, position = self._floors[asset["class"]], self._ledger.position_qty(asset["symbol"])
-            checks.check_hours(intent, self._clock, floor.sessions)
+            checks.check_hours(intent, self._clock, floor.sessions, settings)
             checks.check_position(intent, asset, position, self._account.configuration, settings)
             stated = checks.position_intent(intent, position, str(body.get("position_intent") or ""))
             if settings.wash_trade_guard:

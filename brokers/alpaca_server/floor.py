@@ -35,10 +35,12 @@ class Purse:
 class Floor:
     """A matching engine and its calendar."""
 
-    def __init__(self, paper: PaperSettings, sessions: Sessions, purse: Purse, seed: int) -> None:
+    def __init__(
+        self, paper: PaperSettings, sessions: Sessions, purse: Purse, seed: int, closing_cutoff_ns: int
+    ) -> None:
         self.sessions = sessions
-        self.engine = PaperBroker(paper, sessions=sessions, account=purse, seed=seed)
-        self._hours = Hours(sessions)
+        self._hours = Hours(sessions, closing_cutoff_ns)
+        self.engine = PaperBroker(paper, sessions=sessions, account=purse, seed=seed, hours=self._hours)
 
     def expiry_ns(self, intent: Intent, now_ns: int) -> int:
         """Return when an order that comes now is over."""

@@ -143,6 +143,11 @@ class ServerSettings(BaseModel):
         42210000, description="Code of `bracket orders must be entry orders`."
     )
     recent_sip_code: Literal[42210000, 40010001] = Field(42210000, description="Code of a refusal of recent SIP data.")
+    cls_cutoff_min: Literal[5, 10] = Field(
+        10,
+        description="From how many minutes before the close, half days too, a cls order is refused: the OpenAPI file "
+        "says 10, the text of the refusal 5.",
+    )
     crypto_cost_usd_min: Decimal = Field(
         Decimal(10), description="Least cost of a crypto order, in dollars; 1 is reported too."
     )

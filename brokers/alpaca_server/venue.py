@@ -60,9 +60,10 @@ class Venue:
         self._untold: list[dict[str, Any]] = []
         self.settlement = Settlement(settings, clock, self.book, self.ledger, faults, self._tell)
         crypto = paper.model_copy(update={} if settings.crypto_fees == "none" else {"fees": "alpaca"})
+        rest = settings.seed, settings.cls_cutoff_min * MINUTE_NS
         self.floors = {
-            "us_equity": Floor(paper, self.sessions, Purse(self.ledger, self.book, "crypto"), settings.seed),
-            "crypto": Floor(crypto, Sessions("24/7"), Purse(self.ledger, self.book, "us_equity"), settings.seed),
+            "us_equity": Floor(paper, self.sessions, Purse(self.ledger, self.book, "crypto"), *rest),
+            "crypto": Floor(crypto, Sessions("24/7"), Purse(self.ledger, self.book, "us_equity"), *rest),
         }
         self.desk = Desk(
             settings, clock=clock, book=self.book, ledger=self.ledger, account=self.account, assets=self.assets,

@@ -128,7 +128,7 @@ def test_the_answer_does_not_depend_on_what_was_asked_before(xnys: Sessions, day
 
 @pytest.mark.parametrize("day", ["2019-03-08", "2019-03-11", "2019-11-01", "2019-11-04"])
 def test_a_session_begins_at_half_past_nine_on_both_sides_of_a_clock_change(xnys: Sessions, day: str) -> None:
-    """Instants are UTC, so summer time moves them by an hour and the exchange's clock does not notice."""
+    """R13: instants are UTC, so summer time moves them by an hour and the exchange's clock does not notice."""
     session = xnys.on_date(day)
     assert session is not None
     assert to_datetime(session.open_ns).astimezone(NEW_YORK).strftime("%H:%M") == "09:30"

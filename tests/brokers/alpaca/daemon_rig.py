@@ -61,6 +61,7 @@ class ADay(Strategy):
     """Buy, rest, replace, cancel, a bracket, sell; each step at the first quote from its minute on, once."""
 
     auction: bool = False
+    raises: bool = False
 
     def on_start(self) -> None:
         self.done = 0
@@ -70,6 +71,8 @@ class ADay(Strategy):
         ]  # fmt: skip
         if self.auction:
             self.steps.insert(0, (at("9:24"), self._at_the_open))
+        if self.raises:
+            self.steps.insert(3, (at("9:33"), self._raise))
 
     def on_quote(self, quote: Quote) -> None:
         while self.done < len(self.steps) and self.steps[self.done][0] <= quote.ts_event_ns:
@@ -81,6 +84,9 @@ class ADay(Strategy):
 
     def _at_the_open(self, symbol: str) -> None:
         self.buy(symbol, 5, time_in_force="opg")
+
+    def _raise(self, symbol: str) -> None:
+        raise RuntimeError(f"an author's mistake with {symbol}")
 
     def _rest(self, symbol: str) -> None:
         self.rests = self.buy(symbol, 10, limit_price=90)

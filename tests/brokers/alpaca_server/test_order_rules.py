@@ -198,6 +198,12 @@ async def test_auction_orders_have_hours() -> None:
         while await local.step():
             answers.append([(await post(local, time_in_force=one))[0] for one in ("opg", "cls")])
         assert answers == [[200, 200], [403, 200], [403, 200], [403, 403], [200, 200]]
+    async with running([bar("15:52"), bar("15:56")], cls_cutoff_min=5) as local:
+        await local.step()
+        _, taken = await post(local, time_in_force="cls")
+        assert (await local.request("GET", f"/v2/orders/{taken['id']}"))[1]["status"] == "new"
+        await local.step()
+        assert (await post(local, time_in_force="cls"))[0] == 403
 
 
 async def test_notional_limit_orders_are_a_switch() -> None:
