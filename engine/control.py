@@ -30,15 +30,19 @@ IDLE_S, TIMEOUT_S = 5.0, 15.0
 ADDRESS_BYTES_MAX = 103
 """The shortest limit of a socket's path among the systems we know (macOS; Linux takes 107)."""
 
-Ask = Literal["status", "halt", "reduce_only", "resume", "cancel_all", "flatten", "reload"]
+Ask = Literal["status", "halt", "reduce_only", "resume", "cancel_all", "flatten", "override", "reload"]
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is asked of a daemon. `config` is the whole resolved configuration, for `reload`."""
+    """What is asked of a daemon; `config` is for `reload`, and an `override` sets `limit` to `value` for `minutes`."""
 
     ask: Ask
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
     config: dict[str, Any] | None = None
+    who: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    limit: str = ""
+    value: str = ""
+    minutes: float = 0.0
 
 
 class PositionLine(msgspec.Struct, frozen=True):

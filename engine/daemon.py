@@ -9,16 +9,19 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import interlock, journal, logs
 from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
 from engine.errors import ConfigError, Divergence
+from engine.events import Command, RunStarted
 from engine.interlock import Leave
 from engine.journal import Journal
+from engine.risk.limits import RiskLimits
+from engine.risk.override import changed
 from engine.run import Progress, Run, clock_of, rehearsed
 
 if TYPE_CHECKING:
@@ -99,6 +102,7 @@ def run(config: RunConfig, leave: Leave | None = None) -> int:
     with _lock(config.out_dir / "lock"):
         follow = path.exists()
         if follow:
+            config = _as_begun(config, path)
             _refuse_another_run(config, path)
         if follow and journal.is_ended(path):
             return _report(config, path)
@@ -115,6 +119,23 @@ def run(config: RunConfig, leave: Leave | None = None) -> int:
         finally:
             logs.close()
         return _report(config, path) or code
+
+
+def _as_begun(config: RunConfig, path: Path) -> RunConfig:
+    """Return a configuration with the limits that its run began with, where a reload has narrowed them to its own."""
+    with closing(journal.read(path)) as records:
+        started = next(records, None)
+        if not isinstance(started, RunStarted):
+            return config  # killed before it began
+        begun: dict[str, Any] = json.loads(started.config)["risk"]
+        limits = RiskLimits(**begun)
+        if limits == config.risk:
+            return config
+        for record in records:
+            if isinstance(record, Command) and record.action == "tighten":
+                limits = changed(limits, record.limit, record.value)
+    reloaded = limits.model_copy(update={"profile": config.risk.profile})
+    return config.model_copy(update={"risk": RiskLimits(**begun)}) if reloaded == config.risk else config
 
 
 def _refuse_another_run(config: RunConfig, path: Path) -> None:

@@ -241,10 +241,10 @@ class Command(Event, frozen=True, gc=False):
     """A person's word to the running engine, ordered and journaled like any other event.
 
     `events` is how many the corridor had taken before it: on a tape, that is its place when the run is done over. An
-    `override` puts `value` in the place of `limit` until `ts_expire_ns`.
+    `override` puts `value` in the place of `limit` until `ts_expire_ns`; `tighten` does for good.
     """
 
-    action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten", "override"]
+    action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten", "override", "tighten"]
     ts_event_ns: int
     ts_recv_ns: int
     reason: str = ""

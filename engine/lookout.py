@@ -10,14 +10,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.alerts import Alerts
-from engine.events import LateFill, Link, Reconciliation, StrategyHalted, TradingStateChanged
+from engine.events import LateFill, LimitChanged, Link, Reconciliation, StrategyHalted, TradingStateChanged
 from engine.heartbeat import DEAD_MAN
 from engine.observers import Observers
+from engine.risk.post_trade import PostTrade
 
 if TYPE_CHECKING:
     from engine.live import Daemon
 
 OPERATOR = "operator"
+OWN_WORDS = (DEAD_MAN, PostTrade.label)
+"""How a command begins that no person gave."""
 DOWN_WARN_S, DOWN_CRITICAL_S = 10.0, 60.0
 DISK_FREE_MIN_BYTES = 512 << 20
 INBOX_FULL_FRACTION = 0.5
@@ -33,6 +36,7 @@ class Lookout:
         observers.observe(TradingStateChanged, self._on_state)
         observers.observe(StrategyHalted, self._on_strategy)
         observers.observe(LateFill, self._on_late_fill)
+        observers.observe(LimitChanged, self._on_limit)
         observers.observe(Reconciliation, self._on_reconciliation)
         observers.observe(Link, self._on_link)
 
@@ -75,7 +79,7 @@ class Lookout:
     def _on_state(self, changed: TradingStateChanged) -> None:
         word = {"active": "active", "reduce_only": "reduce-only", "halted": "halted"}[changed.state]
         why = {"control": changed.control, "why": changed.reason}
-        if changed.control == OPERATOR and not changed.reason.startswith(DEAD_MAN):
+        if changed.control == OPERATOR and not changed.reason.startswith(OWN_WORDS):
             self._alerts.raise_alert("trading", "info", f"the operator made trading {word}", why=changed.reason)
         elif changed.state == "halted":
             self._alerts.raise_alert("halt", "critical", "trading is halted", **why)
@@ -85,6 +89,13 @@ class Lookout:
     def _on_strategy(self, halted: StrategyHalted) -> None:
         text = f"strategy {halted.strategy} is halted"
         self._alerts.raise_alert("strategy_halt", "critical", text, control=halted.control, why=halted.reason)
+
+    def _on_limit(self, changed: LimitChanged) -> None:
+        fields = {"before": changed.before, "after": changed.after, "who": changed.who, "why": changed.reason}
+        if changed.ts_expire_ns:
+            self._alerts.raise_alert("override", "warning", f"limit {changed.limit} is overridden", **fields)
+        else:
+            self._alerts.raise_alert("override_end", "info", f"limit {changed.limit} is what the file says", **fields)
 
     def _on_late_fill(self, late: LateFill) -> None:
         text = "an execution came after its order's end, and was booked"

@@ -7,6 +7,7 @@ other event; the answer comes once it was.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,13 +20,17 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
 from engine.config.tables import flat
 from engine.control import DaemonStatus, OrderLine, PositionLine, Reply, Request
 from engine.errors import ConfigError
-from engine.events import Command
+from engine.events import MINUTE_NS, Command
 from engine.observers import Observers, Tally
 from engine.portfolio import MONEY, Position
+from engine.risk.limits import SMALL_ACCOUNT, RiskLimits
+from engine.risk.override import FIXED, MINUTES_MAX, changed
+from engine.risk.width import wider
 
 if TYPE_CHECKING:
     from engine.live import Daemon
@@ -34,6 +39,10 @@ Sleep = Callable[[float], Awaitable[None]]
 
 TAKEN_WITHIN_S, SETTLED_WITHIN_S, LOOK_EVERY_S = 5.0, 5.0, 0.05
 RATE_OVER_BEATS = 5
+NOT_TAKEN = Reply(
+    ok=False,
+    told=f"the corridor has not taken it within {TAKEN_WITHIN_S:g} s; it will when it can. Ask for the status",
+)
 RELOADABLE = ("log.level", "alerts.")
 """What may change under a running daemon: keys, or their beginnings. None of it decides anything."""
 
@@ -66,20 +75,22 @@ class Operator:
         if request.ask == "status":
             return Reply(ok=True, status=self.status())
         if request.ask == "reload":
-            return self._reload(request.config or {})
+            return await self._reload(request)
+        if self._phase() == "starting":
+            return Reply(ok=False, told="the daemon is starting and trades nothing yet; ask again when it has")
+        if request.ask == "override":
+            return await self._override(request)
         return await self._command(request)
 
     # --- commands --------------------------------------------------------------------------------------------------
 
     async def _command(self, request: Request) -> Reply:
-        if self._phase() == "starting":
-            return Reply(ok=False, told="the daemon is starting and trades nothing yet; ask again when it has")
         # Flat is only what stays flat: before positions are closed, nothing may open new ones.
         actions: tuple[Any, ...] = ("halt", "flatten") if request.ask == "flatten" else (request.ask,)
         for action in actions:
-            if not await self._take(action, request.reason):
-                told = f"the corridor has not taken it within {TAKEN_WITHIN_S:g} s; it will when it can"
-                return Reply(ok=False, told=f"{told}. Ask for the status")
+            now = self.now_ns()
+            if not await self._take(Command(action, now, now, request.reason, who=request.who)):
+                return NOT_TAKEN
         if request.ask in ("cancel_all", "flatten"):
             await self._settle(positions=request.ask == "flatten")
         core = self._daemon.core
@@ -87,10 +98,32 @@ class Operator:
         told = f"trading is {core.risk.state.replace('_', '-')}, {_count(len(core.orders.open), 'open order')}"
         return Reply(ok=True, told=f"{told}, {_count(held, 'position')}", status=self.status())
 
-    async def _take(self, action: Literal["halt", "reduce_only", "resume", "cancel_all", "flatten"], why: str) -> bool:
-        """Publish a command and wait until the corridor has done it; return whether it has."""
+    async def _override(self, request: Request) -> Reply:
+        """Put another value in the place of a limit, for minutes; a live run's profile bounds that, too."""
+        if not (request.who and request.reason):
+            raise ConfigError("an override says who wants it and why: --reason")
+        if not 0 < request.minutes <= MINUTES_MAX:
+            raise ConfigError(f"an override lasts more than 0 and at most {MINUTES_MAX} minutes")
+        daemon, name = self._daemon, request.limit
+        before = getattr(daemon.core.risk.file_limits, name, None)
+        limits = changed(daemon.core.risk.limits, name, request.value)
+        if daemon.leave is not None and (beyond := {one: most for one, _, most in wider(limits, daemon.leave.bounds)}):
+            most = ", ".join(f"{one} at most {bound}" for one, bound in beyond.items())
+            raise ConfigError(f"the live profile does not allow that: {most}")
         now = self.now_ns()
-        command, taken = Command(action, now, now, why), asyncio.Event()
+        until_ns = now + round(request.minutes * MINUTE_NS)
+        asked = Command(
+            "override", now, now, request.reason, who=request.who, limit=name, value=request.value,
+            ts_expire_ns=until_ns,
+        )  # fmt: skip
+        if not await self._take(asked):
+            return NOT_TAKEN
+        until = f"until {to_datetime(until_ns):%H:%M:%S} UTC, and then"
+        return Reply(ok=True, told=f"{name} is {getattr(limits, name)} {until} {before} again")
+
+    async def _take(self, command: Command) -> bool:
+        """Publish a command and wait until the corridor has done it; return whether it has."""
+        taken = asyncio.Event()
         self._taken[command] = taken
         try:
             self._daemon.inbox.publish(command)
@@ -114,20 +147,40 @@ class Operator:
                 return
             await self._sleep(LOOK_EVERY_S)
 
-    def _reload(self, tree: dict[str, Any]) -> Reply:
+    async def _reload(self, request: Request) -> Reply:
+        """Take over a changed file: what decides nothing, and limits that have become narrower; else nothing at all."""
         run = self._daemon.run
-        new = from_dict(tree)
+        new = from_dict(request.config or {})
         before, after = dict(flat(run.config.resolved())), dict(flat(new.resolved()))
-        changed = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-        fixed = [key for key in changed if not key.startswith(RELOADABLE)]
-        if fixed:
+        differing = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+        plain = [key for key in differing if not key.startswith("risk.")]
+        limits = self._tightened(new.risk)
+        if fixed := [key for key in plain if not key.startswith(RELOADABLE)]:
             told = f"{', '.join(fixed)} cannot change while the daemon runs; nothing was changed"
             raise ConfigError(f"{told}. Stop it, and start it with the new file")
+        if limits and self._phase() == "starting":
+            raise ConfigError("the daemon is starting; limits change when it has")
         self._reload_into(new)
-        run.config = new
-        for key in changed:
+        run.config = new.model_copy(update={"risk": run.config.risk})
+        for key in plain:
             structlog.get_logger().info("reloaded", key=key, before=before.get(key), after=after.get(key))
-        return Reply(ok=True, told=f"changed {', '.join(changed)}" if changed else "nothing differs")
+        for name in limits:
+            now, value = self.now_ns(), json.dumps(getattr(new.risk, name), default=str)
+            if not await self._take(Command("tighten", now, now, "reload", who=request.who, limit=name, value=value)):
+                return NOT_TAKEN
+        changed_keys = [*plain, *(f"risk.{name}" for name in limits)]
+        return Reply(ok=True, told=f"changed {', '.join(changed_keys)}" if changed_keys else "nothing differs")
+
+    def _tightened(self, new: RiskLimits) -> list[str]:
+        """Return the limits that a file changes, every one of which has to be narrower than before."""
+        old = self._daemon.core.risk.file_limits
+        names = [name for name in SMALL_ACCOUNT if getattr(new, name) != getattr(old, name)]
+        if beyond := [f"risk.{name}" for name, _, _ in wider(new, old)]:
+            told = "would let more through, which a running daemon takes for minutes only (onetape override)"
+            raise ConfigError(f"{', '.join(beyond)} {told}; nothing was changed")
+        for name in FIXED.intersection(names):
+            raise ConfigError(f"risk.{name} is being counted by and cannot change while the daemon runs")
+        return names
 
     # --- how it stands ---------------------------------------------------------------------------------------------
 

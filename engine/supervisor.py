@@ -269,7 +269,7 @@ class Supervisor:
             self.apply([risk.reduce_only(now, "operator", reason)])
         elif command.action == "halt":
             self.apply([risk.halt(now, "operator", reason)])
-        elif command.action == "override":
+        elif command.action in ("override", "tighten"):
             self.apply(risk.on_override(command, now))
         else:
             for order in core.orders.open.values():

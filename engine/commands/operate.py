@@ -1,4 +1,4 @@
-"""The commands that speak to a running daemon: halt, resume, cancel-all, flatten, reload, acknowledge, watchdog."""
+"""The commands that speak to a running daemon: halt, resume, flatten, override, reload and the like."""
 
 from __future__ import annotations
 
@@ -52,15 +52,32 @@ def flatten(path: RunPath, reason: Reason = "", yes: Yes = False) -> None:
     _tell(_ask(path, "flatten", reason))
 
 
+def override(
+    path: RunPath,
+    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="A key of [risk].", show_default=False)],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is for a while.", show_default=False)],
+    minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="For how long, 15 at most.")] = 15.0,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Change one limit of a running daemon for some minutes; who, why and both values go into the journal."""
+    from engine.control import Request, request
+
+    status = _status(path)
+    _confirm(f"{status.name} ({status.mode}) will go by {limit} = {value} for {minutes:g} minutes.", status, yes=yes)
+    folder = _folder(path)
+    _tell(request(folder, Request("override", reason, who=_who(), limit=limit, value=value, minutes=minutes)))
+
+
 def reload(
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.", show_default=False)],
 ) -> None:
-    """Take over from the file what may change under a running daemon: the log level, and how alerts are told."""
+    """Take over from the file what may change under a running daemon: log level, alerts, and narrower limits."""
     from engine import config
     from engine.control import Request, request
 
     run = config.load(path)
-    _tell(request(run.out_dir, Request("reload", config=run.resolved())))
+    _tell(request(run.out_dir, Request("reload", config=run.resolved(), who=_who())))
 
 
 def acknowledge(path: RunPath, yes: Yes = False) -> None:
@@ -90,10 +107,26 @@ def watchdog(path: RunPath, once: Once = False) -> None:
 
 
 def _ask(path: Path, ask: Ask, reason: str = "") -> Reply:
-    from engine import config
     from engine.control import Request, request
 
-    return request(config.run_folder(path), Request(ask, reason))
+    return request(_folder(path), Request(ask, reason, who=_who()))
+
+
+def _folder(path: Path) -> Path:
+    from engine import config
+
+    return config.run_folder(path)
+
+
+def _who() -> str:
+    """Return the name of the person at the keyboard, behind sudo too."""
+    import getpass
+    import os
+
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # no such user in this container
+        return str(os.getuid())
 
 
 def _status(path: Path) -> DaemonStatus:

@@ -218,9 +218,9 @@ class RiskManager:
         return self.post_trade.on_statement(statement, now_ns)
 
     def on_override(self, asked: Command, now_ns: int) -> Sequence[Event]:
-        """A person puts another value in the place of a limit, for a while."""
+        """A person puts another value in the place of a limit: for a while, or a narrower one for good."""
         before = self._override.limits
-        found = self._override.begin(asked, now_ns)
+        found = (self._override.keep if asked.action == "tighten" else self._override.begin)(asked, now_ns)
         if found:
             self._put_in_force(before, now_ns)
             self._wait()
@@ -245,6 +245,11 @@ class RiskManager:
     def limits(self) -> RiskLimits:
         """The limits in force."""
         return self._override.limits
+
+    @property
+    def file_limits(self) -> RiskLimits:
+        """The limits of the run's file, as it stands by now."""
+        return self._override.file
 
     def on_session(self, now_ns: int) -> Sequence[Event]:
         """Begin a session: capture its equity, reset the counters of a day, lift what lasted only for the last."""

@@ -13,6 +13,7 @@ from engine.errors import ConfigError, suggestion
 from engine.events import MINUTE_NS, NEVER_NS, Command, Event, LimitChanged
 from engine.risk.control import NOTHING, Control
 from engine.risk.limits import SMALL_ACCOUNT, RiskLimits
+from engine.risk.width import wider
 
 MINUTES_MAX = 15
 FIXED = frozenset({"executions_window_s", "reject_window_s"})
@@ -25,6 +26,7 @@ class Override(Control):
     Halts, the interlock and validity have no limit, so nothing overrides them.
 
     Attributes:
+        file: those of the run's file, tightened since or not.
         limits: in force now.
         due_ns: when the next override ends; `NEVER_NS` when there is none.
     """
@@ -33,7 +35,7 @@ class Override(Control):
     name = "override"
 
     def __init__(self, limits: RiskLimits) -> None:
-        self._run = self.limits = limits
+        self.file = self.limits = limits
         self._given: dict[str, Command] = {}
         self.due_ns = NEVER_NS
 
@@ -51,12 +53,27 @@ class Override(Control):
         self._wait()
         return (self._told(asked, before, now_ns, asked.ts_expire_ns),)
 
+    def keep(self, asked: Command, now_ns: int) -> Sequence[Event]:
+        """Change a limit of the run's file for good, to a narrower one; what is overridden stays so until its end."""
+        name, before = asked.limit, self.limits
+        try:
+            file = changed(self.file, name, asked.value)
+        except ConfigError:
+            return NOTHING
+        if any(True for _ in wider(file, self.file)):
+            return NOTHING
+        self.file = file
+        if name in self._given:
+            return NOTHING
+        self.limits = before.model_copy(update={name: getattr(file, name)})
+        return (self._told(asked, before, now_ns, 0),)
+
     def end(self, now_ns: int) -> Sequence[Event]:
         """Take back what has lasted as long as it was given for."""
         found: list[Event] = []
         for name in [name for name, asked in self._given.items() if asked.ts_expire_ns <= now_ns]:
             asked, before = self._given.pop(name), self.limits
-            self.limits = before.model_copy(update={name: getattr(self._run, name)})
+            self.limits = before.model_copy(update={name: getattr(self.file, name)})
             found.append(self._told(asked, before, now_ns, 0))
         self._wait()
         return found
@@ -66,7 +83,7 @@ class Override(Control):
 
     def _told(self, asked: Command, before: RiskLimits, now_ns: int, until_ns: int) -> LimitChanged:
         name = asked.limit
-        was, will = str(getattr(before, name)), str(getattr(self.limits, name))
+        was, will = _text(getattr(before, name)), _text(getattr(self.limits, name))
         return LimitChanged(name, was, will, now_ns, self.label, asked.who, asked.reason, until_ns)
 
 
@@ -81,7 +98,7 @@ def changed(limits: RiskLimits, name: str, value: str) -> RiskLimits:
     if name in FIXED:
         raise ConfigError(f"{name} is being counted by and cannot change while the daemon runs")
     try:
-        return RiskLimits.model_validate({**limits.model_dump(), "profile": "", name: _parsed(value)})
+        return RiskLimits.model_validate({**limits.model_dump(), name: _parsed(value)})
     except ValidationError as error:
         told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{name} cannot be {value!r}: {told}") from None
@@ -93,6 +110,10 @@ def adopt(living: Control, before: Control, after: Control) -> None:
         value: Any = getattr(after, name)
         if isinstance(value, int | float | Decimal | tuple) and value != getattr(before, name):
             setattr(living, name, value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else json.dumps(value)
 
 
 def _parsed(value: str) -> Any:

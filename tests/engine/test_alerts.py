@@ -353,13 +353,25 @@ async def test_a_halt_is_alerted_and_an_operators_is_only_told(watched: Watched)
     daemon.take(Command("halt", now, now))
     await asyncio.sleep(0)
     assert heard.told == [("trading", "info")]
-    daemon.take(Command("halt", now, now, "C32 dead_man: no heartbeat for 31 s >= 30 s"))
-    await asyncio.sleep(0)
-    assert heard.told.pop() == ("halt", "critical")
+    for reason in ("C32 dead_man: no heartbeat for 31 s >= 30 s", "C39 post_trade: the account cannot be read"):
+        daemon.take(Command("halt", now, now, reason))
+        await asyncio.sleep(0)
+        assert heard.told.pop() == ("halt", "critical")
     daemon.core.supervisor.apply([daemon.core.risk.halt(now, "C15 drawdown", "too much")])
     daemon.core.supervisor.apply([daemon.core.risk.reduce_only(now, "C14 daily_loss", "enough")])
     await asyncio.sleep(0)
     assert heard.told[1:] == [("halt", "critical"), ("reduce_only", "warning")]
+
+
+async def test_an_overridden_limit_is_alerted_and_its_end_told(watched: Watched) -> None:
+    """C36: others have to know by what the run goes, and for how long."""
+    daemon, _, heard = watched
+    now = daemon.core.now_ns
+    daemon.take(
+        Command("override", now, now, "why", who="ann", limit="max_order_qty", value="5", ts_expire_ns=now + 60 * 10**9)
+    )
+    await daemon.play(2)
+    assert heard.told == [("override", "warning"), ("override_end", "info")]
 
 
 async def test_a_strategy_that_is_halted_is_alerted(watched: Watched) -> None:

@@ -8,15 +8,18 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import msgspec
 import pytest
 
-from engine import control, logs
+from engine import control, journal, logs
 from engine.control import ControlServer, Reply, Request
 from engine.errors import ConfigError, ControlError, FeedOverrun
-from engine.events import Command
+from engine.events import Command, LimitChanged
+from engine.interlock import Leave
 from engine.operator import Operator
 from tests.engine.operated import Operated
 
@@ -403,12 +406,12 @@ async def test_reload_changes_what_decides_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("table", "key", "value"),
-    [("risk", "max_open_orders_count", 3), ("metrics", "port", 9464), ("strategies", 0, {"name": "other"})],
+    [("journal", "durability", "power"), ("metrics", "port", 9464), ("strategies", 0, {"name": "other"})],
 )
 async def test_reload_refuses_what_a_running_daemon_cannot_change(
     tmp_path: Path, table: str, key: Any, value: Any
 ) -> None:
-    """All or nothing: a file that changes a limit, a port or a strategy is refused, and names the key."""
+    """All or nothing: a file that changes the journal, a port or a strategy is refused, and names the key."""
     seen: list[Any] = []
     async with operated(tmp_path, reload=seen.append) as (daemon, answer):
         tree = daemon.config.resolved()
@@ -418,6 +421,77 @@ async def test_reload_refuses_what_a_running_daemon_cannot_change(
             await answer(Request("reload", config=tree))
         assert seen == []
         assert daemon.run.config.log.level == "info"
+
+
+async def test_reload_takes_a_narrower_limit_and_no_wider_one(tmp_path: Path) -> None:
+    """S18: narrower for anybody, with old value, new value and who in the journal; a wider one changes nothing."""
+    async with operated(tmp_path) as (daemon, answer):
+        tree = daemon.config.resolved()
+        tree["risk"] |= {"max_open_orders_count": 3, "allow_short_selling": False}
+        reply = await answer(Request("reload", config=tree, who="ann"))
+        assert reply.told == "changed risk.max_open_orders_count, risk.allow_short_selling"
+        risk = daemon.core.risk
+        assert (risk.limits.max_open_orders_count, risk.limits.allow_short_selling) == (3, False)
+        assert (await answer(Request("reload", config=tree, who="ann"))).told == "nothing differs"
+        for key, value, told in (
+            ("max_open_orders_count", 4, "risk.max_open_orders_count would let more through"),
+            ("reject_window_s", 1e6, "is being counted by and cannot change"),
+        ):  # fmt: skip
+            wrong = {**tree, "log": {"level": "debug"}, "risk": {**tree["risk"], key: value}}
+            with pytest.raises(ConfigError, match=told):
+                await answer(Request("reload", config=wrong, who="ann"))
+            assert daemon.run.config.log.level == "info"
+        assert (risk.limits.max_open_orders_count, risk.limits.reject_window_s) == (3, 300.0)
+    kept = [one for one in journal.read(tmp_path / "run.journal") if isinstance(one, LimitChanged)]
+    assert [(one.limit, one.before, one.after, one.who, one.reason) for one in kept] == [
+        ("max_open_orders_count", "1000000000", "3", "ann", "reload"),
+        ("allow_short_selling", "true", "false", "ann", "reload"),
+    ]
+
+
+OVERRIDE = Request("override", "index add", who="ann", limit="max_order_qty", value="25", minutes=10)
+
+
+async def test_an_override_holds_for_its_minutes(tmp_path: Path) -> None:
+    """C36: the answer says until when; the corridor's own time ends it."""
+    async with operated(tmp_path) as (daemon, answer):
+        assert "max_order_qty is 25 until 14:43:00 UTC, and then 1" in (await answer(OVERRIDE)).told
+        assert daemon.core.risk.limits.max_order_qty == 25
+        await daemon.play(9)
+        assert daemon.core.risk.limits.max_order_qty == 25
+        await daemon.play(1)
+        assert daemon.core.risk.limits.max_order_qty > 25
+    kept = [one for one in journal.read(tmp_path / "run.journal") if isinstance(one, LimitChanged)]
+    assert [one.after for one in kept] == ["25", "1000000000000"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"who": ""}, "says who wants it and why"),
+        ({"reason": ""}, "says who wants it and why"),
+        ({"minutes": 0.0}, "lasts more than 0 and at most 15 minutes"),
+        ({"minutes": 15.5}, "lasts more than 0 and at most 15 minutes"),
+        ({"minutes": float("nan")}, "lasts more than 0 and at most 15 minutes"),
+        ({"limit": "max_ordre_qty"}, "did you mean 'max_order_qty'"),
+        ({"value": "lots"}, "max_order_qty cannot be 'lots'"),
+    ],
+)
+async def test_an_improper_override_is_refused_in_words(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    """C36: who, why, which limit and at most a quarter of an hour; what is missing is said, and nothing changes."""
+    async with operated(tmp_path) as (daemon, answer):
+        before = daemon.core.risk.limits
+        with pytest.raises(ConfigError, match=told):
+            await answer(msgspec.structs.replace(OVERRIDE, **change))
+        assert daemon.core.risk.limits is before
+
+
+async def test_an_override_stays_within_the_live_profile(tmp_path: Path) -> None:
+    """C33 and C36: what the profile does not allow is not allowed for a minute."""
+    async with operated(tmp_path) as (daemon, answer):
+        daemon.leave = Leave("1", daemon.core.risk.limits.model_copy(update={"max_gross_fraction": Decimal(2)}))
+        with pytest.raises(ConfigError, match="the live profile does not allow that: max_gross_fraction at most 2"):
+            await answer(msgspec.structs.replace(OVERRIDE, limit="max_gross_fraction", value="3"))
 
 
 async def test_a_broken_configuration_is_refused_by_the_running_daemon(tmp_path: Path) -> None:
@@ -430,6 +504,6 @@ async def test_a_broken_configuration_is_refused_by_the_running_daemon(tmp_path:
 
 
 def test_every_command_that_can_be_asked_is_one_of_the_corridor() -> None:
-    """The words on the line are those of `Command`, and two that are not commands."""
+    """The words on the line are those of `Command`; `status` is none, and `reload` tightens."""
     actions = get_args(get_type_hints(Command)["action"])
-    assert {*get_args(control.Ask)} - {"status", "reload"} == {*actions}
+    assert {*get_args(control.Ask)} - {"status", "reload"} == {*actions} - {"tighten"}

@@ -157,14 +157,20 @@ def test_status_as_json_holds_everything(daemon: Daemon, capsys: pytest.CaptureF
         (["cancel-all"], Request("cancel_all")),
         (["resume", "--yes", "--reason", "looked at"], Request("resume", "looked at")),
         (["flatten", "--yes"], Request("flatten")),
+        (
+            ["override", "max_order_qty", "25", "--minutes", "5", "--yes", "--reason", "index add"],
+            Request("override", "index add", limit="max_order_qty", value="25", minutes=5.0),
+        ),
     ],
 )
 def test_each_command_asks_for_what_it_says(
-    daemon: Daemon, words: list[str], asked: Request, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The last request on the line is the command with its reason, and its answer is shown."""
+    daemon: Daemon, words: list[str], asked: Request, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The last request on the line is the command with who asks and why, and its answer is shown."""
+    monkeypatch.setenv("SUDO_USER", "ann")
     assert onetape(words[0], daemon.folder, *words[1:]) == 0
-    assert daemon.asked[-1] == asked
+    assert daemon.asked[-1] == msgspec.structs.replace(asked, who="ann")
     assert f"did {asked.ask}" in capsys.readouterr().out
 
 
@@ -175,12 +181,15 @@ def test_a_refusal_is_an_error_in_words(daemon: Daemon, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "error: the daemon is starting\n"
 
 
-@pytest.mark.parametrize("command", ["resume", "flatten"])
+@pytest.mark.parametrize("command", ["resume", "flatten", "override"])
 @pytest.mark.parametrize(("answer", "done"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])
-def test_resume_and_flatten_ask_back(daemon: Daemon, type_in: Any, command: str, answer: str, done: bool) -> None:
+def test_resume_flatten_and_override_ask_back(
+    daemon: Daemon, type_in: Any, command: str, answer: str, done: bool
+) -> None:
     """Only a yes is one; nobody at the terminal is a no."""
     type_in(answer)
-    assert onetape(command, daemon.folder) == (0 if done else 1)
+    words = ["max_order_qty", "25"] if command == "override" else []
+    assert onetape(command, daemon.folder, *words) == (0 if done else 1)
     assert (daemon.asked[-1].ask == command) is done
 
 
