@@ -46,7 +46,7 @@ class Agreement(NamedTuple):
     apart_s: float
 
     def __str__(self) -> str:
-        counted = ", ".join(f"{count:,} {name}" for name, count in self.counts.items()) or "nothing"
+        counted = ", ".join(f"{name} {count:,}" for name, count in self.counts.items()) or "nothing"
         when = f"up to {self.apart_s:g} s apart" if self.apart_s else "at the same instants"
         return f"{counted}: the same, {when}"
 

@@ -95,6 +95,8 @@ def run(config: RunConfig, leave: Leave | None = None) -> int:
 
     if config.mode == "live" and leave is None:
         raise ConfigError("mode is 'live', and leave to trade real money was not asked for")
+    if config.feed.as_received is not None:
+        raise ConfigError("feed.as_received: a live day is done over by `onetape backtest`, not by the daemon")
     path, clock = config.out_dir / RUN_JOURNAL, clock_of(config)
     if not path.exists():
         check(config)  # what is wrong with a new run is told before anything of it is on the disk
