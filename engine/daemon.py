@@ -91,10 +91,12 @@ def run(config: RunConfig, leave: Leave | None = None) -> int:
     """
     import asyncio
 
+    from engine import operations
     from engine.live import Stopwatch, serve
 
     if config.mode == "live" and leave is None:
         raise ConfigError("mode is 'live', and leave to trade real money was not asked for")
+    operations.check(config)
     if config.feed.as_received is not None:
         raise ConfigError("feed.as_received: a live day is done over by `onetape backtest`, not by the daemon")
     path, clock = config.out_dir / RUN_JOURNAL, clock_of(config)

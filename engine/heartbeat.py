@@ -1,12 +1,15 @@
 """The daemon's sign of life: a file that it touches once a second, and takes away when it ends as it should.
 
 A daemon that was killed or hangs leaves the file behind, and still. Only whether it changes is read, never what time it
-says, so a clock that is set says nothing wrong.
+says, so a clock that is set says nothing wrong. It holds the daemon's process number and is locked as long as that
+lives, so that who is to be ended is beyond doubt.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +25,7 @@ class Heartbeat:
 
     def __init__(self, folder: Path) -> None:
         self.path, self._tripped = folder / HEARTBEAT, folder / TRIPPED
+        self._lock: int | None = None
 
     def open(self) -> None:
         """Give the first sign.
@@ -34,10 +38,9 @@ class Heartbeat:
 
     def beat(self) -> str:
         """Give a sign; return why the watchdog has taken over meanwhile, empty while it has not."""
-        try:
-            os.utime(self.path)
-        except FileNotFoundError:
-            self.path.touch(0o600)
+        if self._lock is None or not self.path.exists():
+            self._begin()
+        os.utime(self.path)
         try:
             return self._tripped.read_text("utf-8")
         except FileNotFoundError:
@@ -51,6 +54,37 @@ class Heartbeat:
         """Say that the end was meant: nobody has to take over."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+        self._let_go()
+
+    def _begin(self) -> None:
+        self._let_go()
+        self._lock = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, str(os.getpid()).encode())
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def end_daemon(folder: Path) -> bool:
+    """End a daemon that lives and gives no sign of it; return whether there was one.
+
+    What it would send when it came to is stale, and it cannot be asked. Its journal survives this, by design.
+    """
+    try:
+        with (folder / HEARTBEAT).open(encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                if (pid := int(file.read())) > 1 and pid != os.getpid():
+                    os.kill(pid, signal.SIGKILL)
+                    return True
+    except (OSError, ValueError):
+        pass  # gone by itself, or never begun
+    return False
 
 
 def seen(folder: Path) -> int | None:

@@ -34,10 +34,14 @@ def check(config: RunConfig) -> None:
     """Say what would keep a run from being operated, before there is anything of it.
 
     Raises:
-        ConfigError: a webhook's variable is not set, or a live run's alerts wait to be acknowledged.
+        ConfigError: a webhook's variable is not set; a live run has none, or its alerts wait to be acknowledged.
     """
     Alerts(config.alerts, LiveClock(), name=config.name)
-    if config.mode == "live" and (waiting := unacknowledged(config.out_dir / FOLDER)):
+    if config.mode != "live":
+        return
+    if config.alerts.webhook_env is None:
+        raise ConfigError("a live run has to have somebody to tell: set alerts.webhook_env (docs/operations.md)")
+    if waiting := unacknowledged(config.out_dir / FOLDER):
         told = f"{len(waiting)} critical alerts of this run are not acknowledged"
         raise ConfigError(f"{told}; read them with: onetape acknowledge {config.out_dir}")
 

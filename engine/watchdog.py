@@ -1,8 +1,8 @@
 """The dead man's switch: a process of its own that cancels entries when the daemon gives no sign of life.
 
 It has its own way to the venue, because a daemon that hangs cannot be asked to do it. It never trades: what opens or
-adds to a position is canceled, what protects one stays. It first leaves word, so that a daemon that comes to again
-halts before it decides anything else.
+adds to a position is canceled, what protects one stays. It first leaves word, so that the next daemon halts before it
+decides anything else, and ends the one that hangs, because what that would send when it came to is stale.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ class Watchdog:
         if self._emergency is None:
             self._has_canceled = True
             return
+        if heartbeat.end_daemon(self._folder):
+            self._alerts.raise_alert("daemon_ended", "critical", "the daemon hung and was ended")
         try:
             async with asyncio.timeout(CANCEL_WITHIN_S):
                 canceled = await self._emergency.cancel_entries()

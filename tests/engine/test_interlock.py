@@ -50,6 +50,8 @@ use = "{FAKES}:FakeBroker"
 name = "once"
 use = "{folder}/once.py:Once"
 symbols = ["SPY"]
+[alerts]
+webhook_env = "ONETAPE_TEST_WEBHOOK"
 [risk]
 profile = "small_account"
 """
@@ -74,7 +76,8 @@ profile = "small_account"
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Case:
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.setenv("ONETAPE_TEST_WEBHOOK", "http://127.0.0.1:9/hook")
     return Case(tmp_path)
 
 

@@ -179,9 +179,12 @@ async def test_a_halt_at_the_very_end_is_still_alerted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["paper", "live"])
-def test_real_money_waits_until_alerts_are_acknowledged(tmp_path: Path, mode: str) -> None:
+def test_real_money_waits_until_alerts_are_acknowledged(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """C38: a live run does not start over the head of what nobody has read; paper does."""
-    daemon: Any = Operated(tmp_path, mode=mode)
+    monkeypatch.setenv("ONETAPE_TEST_WEBHOOK", "https://127.0.0.1/hook")
+    daemon: Any = Operated(tmp_path, mode=mode, alerts={"webhook_env": "ONETAPE_TEST_WEBHOOK"})
     operations.check(daemon.config)
     heartbeat.private_folder(tmp_path / FOLDER)
     (tmp_path / FOLDER / alerts.UNACKNOWLEDGED).write_text(json.dumps({"alert": "halt", "text": "halted"}) + "\n")
@@ -189,6 +192,14 @@ def test_real_money_waits_until_alerts_are_acknowledged(tmp_path: Path, mode: st
         with pytest.raises(ConfigError, match=f"1 critical alerts .* onetape acknowledge {tmp_path}"):
             operations.check(daemon.config)
     else:
+        operations.check(daemon.config)
+    daemon.journal.close()
+
+
+def test_real_money_needs_somebody_to_tell(tmp_path: Path) -> None:
+    """C38: an alert that goes nowhere is none; a live run has a webhook, or does not start."""
+    daemon: Any = Operated(tmp_path, mode="live")
+    with pytest.raises(ConfigError, match="has to have somebody to tell: set alerts.webhook_env"):
         operations.check(daemon.config)
     daemon.journal.close()
 

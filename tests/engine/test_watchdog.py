@@ -3,7 +3,10 @@
 import asyncio
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,9 +37,11 @@ class Venue:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.entries = 0
+        self.on_cancel: Callable[[], object] = lambda: None
 
     async def cancel_entries(self) -> int:
         self.entries += 1
+        self.on_cancel()
         if self.errors:
             raise self.errors.pop(0)
         return 3
@@ -237,6 +242,47 @@ async def test_a_daemon_that_comes_to_again_learns_that_it_has_to_halt(post: Cal
     assert stat.S_IMODE((here.folder / heartbeat.TRIPPED).stat().st_mode) == 0o600
     here.heart.resume()
     assert here.beat() == ""
+
+
+HANGING = """
+import os, signal, sys
+from pathlib import Path
+from engine.heartbeat import Heartbeat
+Heartbeat(Path(sys.argv[1])).open()
+print("beats", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+async def test_a_daemon_that_hangs_is_ended_before_its_entries_are_canceled(post: Callable[..., Post]) -> None:
+    """C32, F51: stopped for half a minute and let go again, it would send what nobody wants any more."""
+    here = post()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(here.folder)], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "beats\n"
+        await here.pass_time(29)
+        assert process.poll() is None
+        ended: list[bool] = []
+        here.venue.on_cancel = lambda: ended.append(process.wait(5) == -signal.SIGKILL)
+        await here.pass_time(2)
+        assert ended == [True]
+        assert here.told == {"heartbeat": 1, "daemon_ended": 1, "dead_man": 1}
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("content", ["", "nobody", "-1", "1" * 30])
+async def test_a_heartbeat_that_names_no_living_daemon_ends_nobody(post: Callable[..., Post], content: str) -> None:
+    """Killed already, cut short or garbled: there is nobody to end, and entries are canceled all the same."""
+    here = post()
+    (here.folder / heartbeat.HEARTBEAT).write_text(content)
+    await here.pass_time(31)
+    assert here.told == {"heartbeat": 1, "dead_man": 1}
 
 
 async def test_a_run_whose_venue_lives_inside_it_is_only_alerted(tmp_path: Path) -> None:
