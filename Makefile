@@ -3,7 +3,6 @@
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
-CONFIG ?= config/demo.toml
 DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -14,8 +13,8 @@ INSTALLED := .venv/installed
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(INSTALLED)  ## trade the demonstration: a small made-up day, no data and no key (CONFIG=... for another run)
-	$(BIN)/onetape run $(CONFIG)
+run: $(INSTALLED)  ## trade a made-up day at the local venue over sockets, no data and no key (CONFIG=... for another run)
+	$(BIN)/onetape $(if $(CONFIG),run $(CONFIG),server config/venue.toml -- $(BIN)/onetape run config/alpaca.toml --anew)
 
 tapes: $(INSTALLED)  ## import the market data of the runs in config/ (DATA=folder that holds it)
 	@test -d "$(DATA)" || { echo "error: no folder '$(DATA)'; make tapes DATA=the folder with the market data" >&2; exit 2; }

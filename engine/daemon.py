@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RUN_JOURNAL, BACKTEST_JOURNAL = "run.journal", "backtest.journal"
 BACKTEST_LOG = "backtest.log.jsonl"
+SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 def check(config: RunConfig) -> str:
@@ -83,8 +84,10 @@ def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
     return ledger.seq, journal.digest(path)
 
 
-def run(config: RunConfig, leave: Leave | None = None) -> int:
+def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) -> int:
     """Run the daemon to the end of its feed, or until it is told to stop; return the exit code.
+
+    Go on with the journal that is there, or begin `anew` and keep it beside the new one.
 
     Raises:
         ConfigError: the run is live and nobody has given leave.
@@ -104,6 +107,8 @@ def run(config: RunConfig, leave: Leave | None = None) -> int:
         check(config)  # what is wrong with a new run is told before anything of it is on the disk
     config.out_dir.mkdir(parents=True, exist_ok=True)
     with _lock(config.out_dir / "lock"):
+        if anew and path.exists():
+            _put_aside(path)
         follow = path.exists()
         if follow:
             config = _as_begun(config, path)
@@ -143,14 +148,23 @@ def _as_begun(config: RunConfig, path: Path) -> RunConfig:
 
 
 def _refuse_another_run(config: RunConfig, path: Path) -> None:
-    """Tell a journal that a tape's run cannot go on with before anything starts; a live account is known only later."""
+    """Tell a journal that this run cannot go on with before anything starts; a live account is known only later."""
     ledger = Journal(path, follow=True, frozen=True)
     try:
         run = Run(config, ledger, again=True)
-        if not run.is_live:
-            run.header()
+        run.header(journal.header(path).account if run.is_live and ledger.following else "")
     finally:
         ledger.abandon()
+
+
+def _put_aside(path: Path) -> None:
+    """Rename a journal to `run-1.journal`, or the first number that is free: it may be the only proof of its run."""
+    number = 1
+    while (kept := path.with_stem(f"{path.stem}-{number}")).exists():
+        number += 1
+    for suffix in SQLITE_SUFFIXES:
+        if (file := path.with_name(path.name + suffix)).exists():
+            file.rename(kept.with_name(kept.name + suffix))
 
 
 def _report(config: RunConfig, path: Path) -> int:
@@ -203,5 +217,5 @@ def _nothing_left_on_failure(folder: Path, partial: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
+    for suffix in SQLITE_SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -296,4 +296,6 @@ def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
         return f"{told}: of engine {before.engine_version}, not {now.engine_version}"
     old, new = json.loads(before.config), json.loads(now.config)
     changed = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key))) or "its start"
-    return f"{told}: {changed} differs; set the configuration back, or give this run an out_dir of its own"
+    return (
+        f"{told}: {changed} differs; set the configuration back, give this run an out_dir of its own, or begin --anew"
+    )

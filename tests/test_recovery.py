@@ -239,3 +239,14 @@ def _config_of(path: Path) -> str:
 
 def _intent(records: list[Any]) -> Any:
     return next(record.intent for record in records if isinstance(record, Approved))
+
+
+def test_a_run_begun_anew_keeps_the_journal_that_was_there(tmp_path: Path) -> None:
+    """Each earlier one under a number of its own, still provable; without it an ended run only shows its report."""
+    config, path = finished(on_tape(tmp_path, market(1, 10), **busy()))
+    digest = journal.digest(path)
+    assert daemon.run(config, anew=True) == 0
+    assert daemon.run(config, anew=True) == 0
+    kept = [path.with_name(f"run-{number}.journal") for number in (1, 2)]
+    assert [journal.digest(one) for one in [*kept, path]] == [digest] * 3
+    assert daemon.verify(kept[0])[1] == digest

@@ -14,7 +14,8 @@ from engine import config, daemon
 from engine.report import Result
 
 ROOT = Path(__file__).parents[1]
-RUNS = sorted(path.stem for path in (ROOT / "config").glob("*.toml") if path.stem != "demo")
+WITHOUT_DATA = {"demo", "alpaca", "venue"}
+RUNS = sorted(path.stem for path in (ROOT / "config").glob("*.toml") if path.stem not in WITHOUT_DATA)
 
 
 @pytest.fixture(scope="module")

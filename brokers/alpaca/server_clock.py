@@ -17,9 +17,10 @@ from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.wire import parse_ns
 from engine.clock import Clock
 from engine.errors import ConfigError, FeedError
+from engine.events import SECOND_NS
 
 FOLLOW_EVERY_S, START_EVERY_S, ANSWER_WITHIN_S = 1.0, 0.05, 2.0
-REFUSED_MAX = 5
+REFUSED_MAX_NS = 4 * SECOND_NS
 
 
 class _State(msgspec.Struct):
@@ -61,19 +62,20 @@ class ServerClock:
         Raises:
             FeedError: nobody has listened at the server's address for some seconds.
         """
-        refused = 0
+        refused_since_ns: int | None = None
         while True:
             await sleep(FOLLOW_EVERY_S if self._is_started else START_EVERY_S)
             if self._has_ended:
                 return
             try:
                 await asyncio.to_thread(self._look)
-                refused = 0
+                refused_since_ns = None
             except (URLError, OSError, ValueError) as error:
-                # One that is slow or stumbles is left to the streams; only one that is not there any more has gone.
-                refused = refused + 1 if isinstance(getattr(error, "reason", error), ConnectionRefusedError) else 0
-            if refused >= REFUSED_MAX:
-                raise FeedError(f"the local server at {self._server_url} has gone")
+                if not isinstance(getattr(error, "reason", error), ConnectionRefusedError):
+                    continue  # one that is slow or stumbles is left to the streams
+                refused_since_ns = refused_since_ns or self._wall.monotonic_ns()
+                if self._wall.monotonic_ns() - refused_since_ns >= REFUSED_MAX_NS:
+                    raise FeedError(f"the local server at {self._server_url} has gone") from None
 
     def _look(self) -> None:
         sent_ns = self._wall.monotonic_ns()

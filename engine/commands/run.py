@@ -10,7 +10,7 @@ from engine.commands.options import ConfigPath, Overrides, naming
 
 Check = Annotated[bool, typer.Option("--check", help="Validate everything, print the resolved plan and stop.")]
 Live = Annotated[bool, typer.Option("--live", help="Second key to real money: needed when the file says mode = live.")]
-
+Anew = Annotated[bool, typer.Option("--anew", help="Begin a new run; the journal that is there is kept beside it.")]
 
 Account = Annotated[
     str, typer.Option("--account", metavar="NUMBER", help="Third key, only where nobody can type it at a terminal.")
@@ -18,8 +18,9 @@ Account = Annotated[
 
 
 def command(
-    path: ConfigPath, overrides: Overrides = None, check: Check = False, live: Live = False, account: Account = ""
-) -> None:
+    path: ConfigPath, overrides: Overrides = None, check: Check = False, anew: Anew = False, live: Live = False,
+    account: Account = "",
+) -> None:  # fmt: skip
     """Trade a configuration as a daemon: a recorded tape, paper or live."""
     from engine import config
 
@@ -33,7 +34,7 @@ def command(
             return
         ask = partial(_account, run.name) if sys.stdin.isatty() else None
         leave = interlock.unlock(run, live=live, account=account, ask=ask, clock=LiveClock())
-        code = daemon.run(run, leave)
+        code = daemon.run(run, leave, anew=anew)
     raise typer.Exit(code)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from engine.events import SECOND_NS, CorporateAction
 from engine.orders import TERMINAL
+from engine.portfolio import FOREIGN
 from engine.report import metrics
 from engine.report.fold import Fold
 
@@ -214,6 +215,8 @@ def strategy_pnl(fold: Fold, zone: str) -> pd.DataFrame:
     """One row a snapshot, one column a strategy: its profit since the start, in dollars."""
     names = sorted({name for row in fold.snapshots for name in row.strategy_pnl_usd})
     values = {name: [float(row.strategy_pnl_usd.get(name, 0)) for row in fold.snapshots] for name in names}
+    if not any(values.get(FOREIGN, ())):
+        values.pop(FOREIGN, None)  # an account that only this run moves; a strategy that did nothing is still shown
     return pd.DataFrame(values, index=_index((row.ts_event_ns for row in fold.snapshots), zone), dtype="float64")
 
 

@@ -19,6 +19,7 @@ class Run(msgspec.Struct, frozen=True):
     """The header of a report.
 
     Attributes:
+        local_venue: the address of a venue of this machine that stood in for the real one, or nothing.
         config: the resolved configuration; empty where the journal holds none that reads as JSON.
         events: how many the run took in; None when its end is not recorded.
         warnings: what a reader must know before believing a figure.
@@ -31,6 +32,7 @@ class Run(msgspec.Struct, frozen=True):
     zone: str
     seed: int | None
     synthetic: bool
+    local_venue: str
     engine_version: str
     tape_sha256: str
     account: str
@@ -56,6 +58,7 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         warnings.append(f"Left out: {counted(fold.foreign_fills, 'execution')} of another program's orders.")
     sessions = _sessions(str(config.get("calendar", ROUND_THE_CLOCK)), warnings)
     seed, feed = config.get("seed"), config.get("feed")
+    feed = feed if isinstance(feed, dict) else {}
     run = Run(
         name=str(config.get("name") or (started.run_id if started else "unnamed run")),
         run_id=started.run_id if started else "",
@@ -63,7 +66,8 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         calendar=sessions.calendar,
         zone=sessions.zone,
         seed=seed if isinstance(seed, int) else None,
-        synthetic=isinstance(feed, dict) and feed.get("use") == "synthetic",
+        synthetic=feed.get("use") == "synthetic",
+        local_venue=str(feed.get("server_url", "")),
         engine_version=started.engine_version if started else "",
         tape_sha256=started.tape_sha256 if started else "",
         account=started.account if started else "",

@@ -205,7 +205,7 @@ def _size(size: float, style: str) -> str:
 def table(result: Result) -> Table:
     """Return the summary for a terminal."""
     run = result.run
-    title = f"{run.name} · {run.mode} · {span(result)}"
+    title = f"{run.name} · {'local venue' if run.local_venue else run.mode} · {span(result)}"
     grid = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", show_header=False, pad_edge=False)
     grid.add_column("what", style="dim")
     grid.add_column("value", justify="right")
@@ -223,6 +223,11 @@ def notices(result: Result) -> Iterator[str]:
     """Yield what a reader must know before believing a figure."""
     if result.run.synthetic:
         yield "Synthetic data: a generated tape, not a market. Nothing here says how the strategy would have done."
+    if result.run.local_venue:
+        yield (
+            f"Traded at a local venue ({result.run.local_venue}, account {result.run.account}): it plays a tape or a "
+            "made-up day, and no order has left this machine."
+        )
     yield from result.run.warnings
     sessions, gap_usd = int(result.summary["sessions"] or 0), result.summary["unexplained_usd"]
     if result.summary["sharpe_ratio"] is not None and sessions < FEW_SESSIONS:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import webbrowser
+from decimal import Decimal
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from engine.events import StrategyHalted, TradingStateChanged
+from engine.portfolio import FOREIGN
 from engine.report import Result, summary
 from engine.report.charts import _histogram
 from tests.engine.report.story import START_NS, Story, busy_run
@@ -185,6 +187,28 @@ def test_a_synthetic_tape_is_called_synthetic_on_the_page_and_in_the_terminal() 
     result = Result.from_records(story.end())
     assert "Synthetic data" in visible(result.html())
     assert any("Synthetic data" in text for text in summary.notices(result))
+
+
+def test_a_local_venue_is_called_one_on_the_page_and_in_the_terminal() -> None:
+    """Nobody may take a rehearsal for an account at the vendor."""
+    story = Story(mode="paper", feed={"use": "alpaca", "server_url": "http://127.0.0.1:8765"})
+    story.snapshot()
+    result = Result.from_records(story.end())
+    assert "local venue" in visible(result.html())
+    told = next(text for text in summary.notices(result) if "local venue" in text)
+    assert "http://127.0.0.1:8765, account PAPER-1" in told
+    assert "local venue" in str(summary.table(result).title)
+
+
+def test_what_is_nobodys_is_shown_only_where_there_is_some() -> None:
+    """A live account's book beside the strategies stays out of the chart while it is empty."""
+    story = Story()
+    story.flow_usd = {"cross": Decimal(5), FOREIGN: Decimal(0)}
+    story.snapshot()
+    assert list(Result.from_records(story.records).strategy_pnl) == ["cross"]
+    story.flow_usd[FOREIGN] = Decimal("-1.25")
+    story.after(60).snapshot()
+    assert list(Result.from_records(story.end()).strategy_pnl) == [FOREIGN, "cross"]
 
 
 def test_a_year_of_sessions_shows_months_and_a_week_shows_days(busy: Result) -> None:
