@@ -56,6 +56,10 @@ class Heartbeat:
             self.path.unlink(missing_ok=True)
         self._let_go()
 
+    def leave(self) -> None:
+        """Let go of the file and leave it behind: somebody has to take over."""
+        self._let_go()
+
     def _begin(self) -> None:
         self._let_go()
         self._lock = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

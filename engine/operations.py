@@ -107,6 +107,8 @@ class Operations:
         has_begun = self._journal.seq > 0 or self._journal.following
         if error is None or not has_begun:
             self._heartbeat.close()
+        else:
+            self._heartbeat.leave()
         await self._stack.aclose()
 
     async def run(self) -> None:
