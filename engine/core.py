@@ -217,6 +217,7 @@ class Core:
             self.orders.deny(order, Denied(order.intent, self.now_ns, "warm_up", "strategies only watch yet"))
             self._tell_owner(self.wiring.on_order, order, order)
             return
+        is_new = not self.journal.following  # asked before: the last record that a killed run left was sent, or may be
         verdict = self.risk.review(order, self.now_ns)
         self.journal.append(verdict)
         if isinstance(verdict, Denied):
@@ -227,14 +228,15 @@ class Core:
         self.portfolio.expose(order.market)
         self.journal.commit()  # on disk before it leaves
         self.risk.consume(verdict, self.now_ns)
-        if self.broker.simulated or not self.journal.following:
+        if is_new or self.broker.simulated:
             self.broker.submit(verdict)
 
     def _cancel(self, request: CancelRequest) -> None:
         if self.orders.cancel(request):
+            is_new = not self.journal.following
             self.journal.append(request)
             self.journal.commit()
-            if self.broker.simulated or not self.journal.following:
+            if is_new or self.broker.simulated:
                 self.broker.cancel(request.client_order_id, self.now_ns)
 
     # --- in again: what the venue answers --------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from engine.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
 from engine.ports import AccountState, LiveBroker, LiveFeed
-from engine.recovery import Reconciler, waiting
+from engine.recovery import Reconciler, leaving, waiting
 from engine.run import Run
 from engine.statements import Statements
 from engine.wiring import Callback
@@ -178,6 +178,8 @@ class Daemon:
             broker = cast(LiveBroker, core.broker)
             self._start("broker", broker.run(self.inbox.publish))
             broker.resolve(waiting(core))
+            for order_id in leaving(core):
+                broker.cancel(order_id, core.now_ns)
             await self._reconcile_at_start(broker)
             self._start("reconciliation", self._reconcile(broker))
             self._start("statements", self._statements(broker))
@@ -224,8 +226,13 @@ class Daemon:
         await statements.run(self.inbox.publish)
 
     async def _reconcile(self, broker: LiveBroker) -> None:
+        waited_s = 0.0
         while True:
-            await asyncio.sleep(RECONCILE_OPEN_S if self.core.orders.open else RECONCILE_IDLE_S)
+            await asyncio.sleep(RECONCILE_OPEN_S)
+            waited_s += RECONCILE_OPEN_S
+            if waited_s < RECONCILE_IDLE_S and not self.core.orders.open:
+                continue
+            waited_s = 0.0
             try:
                 await self._reconcile_once(broker)
             except BrokerError as error:
@@ -243,6 +250,9 @@ class Daemon:
             self.inbox.publish(answer)
         if found.lost:
             broker.resolve(found.lost)
+        for order_id in found.undead:
+            self.log.error("an order that had ended lives at the venue; it is canceled", order=order_id)
+            broker.cancel(order_id, self.core.now_ns)
         for words in found.foreign:
             self.log.warning("not ours, and left alone", what=words)
         if found.verdict is not None:

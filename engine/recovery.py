@@ -33,6 +33,7 @@ class Findings(NamedTuple):
         missing: executions of ours that the stream never brought.
         adopted: orders of ours that the venue works on and never acknowledged.
         lost: ids of orders that we think open and the venue does not list: to be asked after.
+        undead: ids of orders of ours that we took for ended and the venue works on: to be canceled.
         foreign: in words, what is not ours and was not named before.
         verdict: the event for the corridor, None when there is nothing new to say.
     """
@@ -40,12 +41,9 @@ class Findings(NamedTuple):
     missing: tuple[Fill, ...]
     adopted: tuple[OrderUpdate, ...]
     lost: tuple[str, ...]
+    undead: tuple[str, ...]
     foreign: tuple[str, ...]
     verdict: Reconciliation | None
-
-    @property
-    def clean(self) -> bool:
-        return not (self.missing or self.adopted or self.lost)
 
 
 class Reconciler:
@@ -95,6 +93,11 @@ class Reconciler:
             for order in orders.open.values()
             if order.id not in listed and order.id not in filled and now - order.updated_ns > SETTLING_NS
         )
+        undead = tuple(
+            order_id
+            for order_id in sorted(listed & ours.keys() - orders.open.keys())
+            if now - ours[order_id].updated_ns > SETTLING_NS
+        )
         foreign = tuple(
             f"order {order.client_order_id} to {order.side} {order.qty} {order.symbol}"
             for order in state.open_orders
@@ -102,7 +105,7 @@ class Reconciler:
         )
         self._foreign = {order.client_order_id for order in state.open_orders if order.client_order_id not in ours}
         verdict = None if missing or adopted else self._judge(state, settled=not lost)
-        return Findings(missing, adopted, lost, foreign, verdict)
+        return Findings(missing, adopted, lost, undead, foreign, verdict)
 
     def terms(self, state: AccountState) -> AccountTerms | None:
         """Return what the broker declares of margin and day trades, None when that is nothing new."""
@@ -147,6 +150,11 @@ class Reconciler:
         difference = state.cash_usd - self._core.portfolio.cash_usd
         seen, self._cash_seen = self._cash_seen, difference
         return difference if difference == seen and abs(difference) >= CENT else ZERO
+
+
+def leaving(core: Core) -> Sequence[str]:
+    """Return the ids of orders whose cancel was journaled: a kill came before or after its sending."""
+    return [order.id for order in core.orders.open.values() if order.status == "pending_cancel"]
 
 
 def waiting(core: Core) -> Sequence[str]:

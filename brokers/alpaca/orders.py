@@ -78,7 +78,7 @@ class AlpacaBroker:
         # A local server plays its tape at any speed: what it says is never called too early.
         self._book = Book(self._clock, ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS)
         self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._distrust)
-        settlement = Settlement(
+        settlement = self._settlement = Settlement(
             self._rest, self._book, self._catch_up, cancel=lambda order_id: self.cancel(order_id, 0), sleep=sleep
         )
         self._resolver = Resolver(self._rest, self._book, self._catch_up, settlement, self._clock, sleep=sleep)
@@ -109,6 +109,9 @@ class AlpacaBroker:
     # --- the port --------------------------------------------------------------------------------------------------
 
     def submit(self, approved: Approved) -> None:
+        if self._failed is None:  # decided while the journal was done over, from what was known before the restart
+            self._start(lambda: self._settlement.refuse(approved.intent, "not sent: it was decided before the restart"))
+            return
         submitted_ns = self._clock.monotonic_ns()
         self._start(lambda: self._send(approved, submitted_ns))
 

@@ -22,7 +22,7 @@ from brokers.alpaca.settlement import Settlement
 from engine.clock import Clock
 from engine.events import SECOND_NS, Approved, Intent
 
-CANCEL_WAITS_S, STUCK_CANCEL_S = (0.5, 1.0, 2.0, 4.0, 8.0), 15.0
+CANCEL_WAITS_S, STUCK_CANCEL_S = (0.5, 1.0, 2.0), 15.0
 
 
 class Sender:

@@ -264,12 +264,23 @@ async def test_orders_of_one_symbol_leave_in_their_order(monkeypatch: pytest.Mon
         assert sent == [f"o{number}" for number in range(10)]
 
 
-async def test_what_is_handed_over_before_the_broker_runs_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`run` is a task of the daemon; nothing that comes a moment before may be lost."""
+async def test_a_question_that_is_handed_over_before_the_broker_runs_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`run` is a task of the daemon; nothing that is to be found out or canceled may be lost before it."""
     async with broker_rig(monkeypatch) as rig:
-        rig.rest.on("POST", ORDERS, (200, record("o1")))
-        rig.submit()
+        rig.rest.on("GET", BY_CLIENT, (200, record("o1")))
+        rig.broker.resolve(["o1"])
         await rig.told("accepted")
+
+
+async def test_an_order_that_is_handed_over_before_the_broker_runs_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was decided while the journal was done over: the prices are those of before the kill, hours ago perhaps."""
+    async with broker_rig(monkeypatch) as rig:
+        rig.submit()
+        await rig.told("rejected")
+        assert rig.reason() == "not sent: it was decided before the restart"
+        assert rig.rest.asked("POST", ORDERS) == []
 
 
 async def test_no_error_and_no_log_shows_a_key(
