@@ -5,8 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-import msgspec
-
 from brokers.execution import notional_qty
 from brokers.hours import Hours
 from brokers.order_table import OrderTable
@@ -18,7 +16,7 @@ from engine.ports import Account
 SHORT_MARKUP: Final = Decimal("1.03")  # Alpaca reserves a short sale at 3 % above the market
 
 
-class Verdict(msgspec.Struct):
+class Verdict:
     """Whether an order is taken on, and at which price in buying power.
 
     Attributes:
@@ -27,9 +25,10 @@ class Verdict(msgspec.Struct):
         most: the quantity that it may fill at most, for an exit whose quantity is not known yet.
     """
 
-    refusal: str
-    cost_usd: Decimal = ZERO
-    most: Decimal | None = None
+    __slots__ = ("cost_usd", "most", "refusal")
+
+    def __init__(self, refusal: str, cost_usd: Decimal = ZERO, most: Decimal | None = None) -> None:
+        self.refusal, self.cost_usd, self.most = refusal, cost_usd, most
 
 
 def order_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from brokers.matching import Where
 from brokers.slippage import SlippageModel, to_tick
 from brokers.working_order import ZERO, Offer, WorkingOrder
+from engine.events import exact
 
 NANO_SHARE: Final = Decimal("1e-9")
 _DOWN: Final = Context(prec=38, rounding=ROUND_DOWN)
@@ -18,7 +19,7 @@ def part(order: WorkingOrder, left: Decimal, available: float, *, crypto: bool) 
     if order.time_in_force == "fok" or not available > 0.0:
         return ZERO
     if crypto or left % 1:
-        return Decimal(repr(available)).quantize(NANO_SHARE, context=_DOWN)
+        return exact(available).quantize(NANO_SHARE, context=_DOWN)
     return Decimal(int(available))
 
 

@@ -21,6 +21,7 @@ from engine.events import NEVER_NS, MarketEvent
 
 FEWEST_ROWS = 1024
 READ_AHEAD_ROWS = 1 << 16
+STEP_ROWS = 1024
 
 Array = npt.NDArray[Any]
 Build = Callable[..., MarketEvent]
@@ -129,7 +130,8 @@ def merge(streams: Sequence[Stream], rows: int = 0) -> Iterator[list[MarketEvent
 
 def _alone(reader: _Reader) -> Iterator[list[MarketEvent]]:
     if reader.chunk is not None:
-        yield [*reader.chunk.events()]
+        for first in range(0, reader.count, STEP_ROWS):
+            yield [*reader.chunk.events(slice(first, first + STEP_ROWS))]
     reader.chunk = None
     reader.refill()
 

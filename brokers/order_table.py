@@ -7,7 +7,7 @@ from decimal import ROUND_UP, Context, Decimal
 from typing import Final
 
 from brokers.hours import Hours
-from brokers.working_order import ZERO, WorkingOrder, working_order
+from brokers.working_order import ZERO, WorkingOrder
 from engine.events import DAY_NS, NEVER_NS, Fill, Intent, OrderStatus, OrderUpdate
 
 CENT: Final = Decimal("0.01")
@@ -86,7 +86,7 @@ class OrderTable:
 
     def _accept_with_legs(self, order: WorkingOrder, out: list[Answer]) -> None:
         legs = [
-            working_order(intent, order.arrival_ns, order.expire_ns, f"{order.broker_id}.{number}")
+            WorkingOrder(intent, order.arrival_ns, order.expire_ns, f"{order.broker_id}.{number}")
             for number, intent in enumerate(order.intent.legs(), start=1)
         ]
         legs.sort(key=lambda leg: leg.type == "limit")  # the stop comes first: it wins a bar that holds both prices

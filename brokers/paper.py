@@ -9,7 +9,6 @@ same venue. Its rules are numbered in `docs/paper_fills.md`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal
 
 from brokers.admission import Admission, Verdict, order_refusal
@@ -23,10 +22,22 @@ from brokers.order_table import Answer, OrderTable
 from brokers.paper_settings import PaperSettings
 from brokers.slippage import SlippageModel
 from brokers.wire import Wire
-from brokers.working_order import Offer, WorkingOrder, working_order
+from brokers.working_order import Offer, WorkingOrder
 from engine.clock import Sessions
 from engine.errors import InvariantError
-from engine.events import NEVER_NS, Approved, Bar, CorporateAction, Fill, OrderStatus, OrderUpdate, Quote, Status, Trade
+from engine.events import (
+    NEVER_NS,
+    Approved,
+    Bar,
+    CorporateAction,
+    Fill,
+    OrderStatus,
+    OrderUpdate,
+    Quote,
+    Status,
+    Trade,
+    exact,
+)  # fmt: skip
 from engine.ports import Account
 
 AUCTIONS: Final = frozenset({"opg", "cls"})
@@ -152,7 +163,7 @@ class PaperBroker:
         if intent.client_order_id in table.open:
             raise InvariantError(f"order id {intent.client_order_id} is open at the venue already")
         self._arrivals += 1
-        order = working_order(intent, ts_ns, table.expiry(intent, ts_ns), f"paper-{self._arrivals}")
+        order = WorkingOrder(intent, ts_ns, table.expiry(intent, ts_ns), f"paper-{self._arrivals}")
         replaced = table.open.get(intent.replaces) if intent.replaces else None
         verdict = self._judge_amendment(order, approved, replaced) if intent.replaces else self._judge(order, approved)
         if verdict.refusal:
@@ -265,14 +276,14 @@ class PaperBroker:
             return
         if self._slippage is not None and not maker:
             price = min(max(slipped(order, price, offer, self._slippage, crypto=self._crypto), low), high)
-        exact = Decimal(repr(price))
+        paid = exact(price)
         ts_ns = stamp(order, where, offer)
         left = order.left
         if left is None:
-            left = notional_qty(order, exact)
+            left = notional_qty(order, paid)
             order.want(left)
             if not left:
-                self._table.end(order, "canceled", ts_ns, f"its notional is less than a nano-share at {exact}", out)
+                self._table.end(order, "canceled", ts_ns, f"its notional is less than a nano-share at {paid}", out)
                 return
         size = left
         available = offer.for_buys if order.buy else offer.for_sells
@@ -281,11 +292,11 @@ class PaperBroker:
             if not size:
                 return
         intent = order.intent
-        fee = self._fees.fee_usd(order.symbol, intent.side, size, exact, ts_ns, maker=maker)
+        fee = self._fees.fee_usd(order.symbol, intent.side, size, paid, ts_ns, maker=maker)
         order.executions += 1
         execution_id = f"{order.id}/{order.executions}"
         liquidity: Literal["maker", "taker"] = "maker" if maker else "taker"
-        out.append(Fill(execution_id, order.id, order.symbol, intent.side, size, exact, fee, ts_ns, ts_ns, liquidity))
+        out.append(Fill(execution_id, order.id, order.symbol, intent.side, size, paid, fee, ts_ns, ts_ns, liquidity))
         offer.take(order.left_float if size is left else float(size), order.buy)
         self._table.book(order, size, ts_ns, out)
         if order.done and order.legs:

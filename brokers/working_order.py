@@ -5,15 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, Literal
 
-import msgspec
-
 from engine.events import Bar, Intent, OrderType, Quote, TimeInForce, Trade
 
 ZERO: Final = Decimal(0)
 UNKNOWN: Final = float("nan")
 
 
-class Offer(msgspec.Struct, eq=False):
+class Offer:
     """One market event as the venue's orders see it; they share its volume in their order of arrival.
 
     Attributes:
@@ -25,17 +23,18 @@ class Offer(msgspec.Struct, eq=False):
         firm: a market order could fill on it, so it counts as an order's first chance.
     """
 
-    event: Bar | Quote | Trade
-    first_ns: int
-    last_ns: int
-    for_buys: float
-    for_sells: float
-    volume: float
-    regular: bool
-    extended: bool
-    kind: Literal["bar", "quote", "trade"]
-    quoted: bool = False
-    firm: bool = True
+    __slots__ = (
+        "event", "extended", "firm", "first_ns", "for_buys", "for_sells", "kind", "last_ns", "quoted", "regular",
+        "volume",
+    )  # fmt: skip
+
+    def __init__(
+        self, event: Bar | Quote | Trade, first_ns: int, last_ns: int, for_buys: float, for_sells: float, volume: float,
+        regular: bool, extended: bool, kind: Literal["bar", "quote", "trade"], quoted: bool = False, firm: bool = True,
+    ) -> None:  # fmt: skip
+        self.event, self.first_ns, self.last_ns, self.kind = event, first_ns, last_ns, kind
+        self.for_buys, self.for_sells, self.volume = for_buys, for_sells, volume
+        self.regular, self.extended, self.quoted, self.firm = regular, extended, quoted, firm
 
     def take(self, qty: float, buy: bool) -> None:
         """Use some of it up."""
@@ -48,8 +47,8 @@ class Offer(msgspec.Struct, eq=False):
             self.for_sells -= qty
 
 
-class WorkingOrder(msgspec.Struct, eq=False):
-    """One order that the venue has taken on, and what has become of it so far; `working_order` makes it.
+class WorkingOrder:
+    """One order that the venue has taken on, and what has become of it so far.
 
     A fill model reads it, and may move `type` (a stop that has triggered is a market or limit order from then on),
     `resting` and `mark`; everything else is the venue's.
@@ -71,38 +70,35 @@ class WorkingOrder(msgspec.Struct, eq=False):
         closing: the last price before the close and its event, for an order in the closing auction.
     """
 
-    intent: Intent
-    id: str
-    symbol: str
-    buy: bool
-    type: OrderType
-    time_in_force: TimeInForce
-    extended: bool
-    left: Decimal | None
-    left_float: float
-    arrival_ns: int
-    expire_ns: int
-    broker_id: str
-    limit: float = UNKNOWN
-    stop: float = UNKNOWN
-    trail_usd: float = UNKNOWN
-    trail_fraction: float = UNKNOWN
-    mark: float = UNKNOWN
-    most: Decimal | None = None
-    filled: Decimal = ZERO
-    carried: Decimal = ZERO
-    reserved_usd: Decimal = ZERO
-    executions: int = 0
-    protective: bool = False
-    held: bool = False
-    done: bool = False
-    resting: bool = False
-    joined_inside: bool = False
-    is_stop_leg: bool = False
-    sibling: WorkingOrder | None = None
-    parent: WorkingOrder | None = None
-    legs: tuple[WorkingOrder, ...] = ()
-    closing: tuple[float, Offer] | None = None
+    __slots__ = (
+        "arrival_ns", "broker_id", "buy", "carried", "closing", "done", "executions", "expire_ns", "extended", "filled",
+        "held", "id", "intent", "is_stop_leg", "joined_inside", "left", "left_float", "legs", "limit", "mark", "most",
+        "parent", "protective", "reserved_usd", "resting", "sibling", "stop", "symbol", "time_in_force",
+        "trail_fraction", "trail_usd", "type",
+    )  # fmt: skip
+
+    def __init__(self, intent: Intent, arrival_ns: int, expire_ns: int, broker_id: str) -> None:
+        self.intent, self.id, self.symbol = intent, intent.client_order_id, intent.symbol
+        self.buy = intent.side == "buy"
+        self.type: OrderType = intent.type
+        self.time_in_force: TimeInForce = intent.time_in_force
+        self.extended = intent.extended_hours
+        self.arrival_ns, self.expire_ns, self.broker_id = arrival_ns, expire_ns, broker_id
+        self.left: Decimal | None = intent.qty
+        self.left_float = _float(self.left)
+        self.limit = self.stop = self.trail_usd = self.trail_fraction = self.mark = UNKNOWN
+        self.most: Decimal | None = None
+        self.filled = self.carried = self.reserved_usd = ZERO
+        self.executions = 0
+        self.protective = self.held = self.done = self.resting = self.joined_inside = self.is_stop_leg = False
+        self.sibling: WorkingOrder | None = None
+        self.parent: WorkingOrder | None = None
+        self.legs: tuple[WorkingOrder, ...] = ()
+        self.closing: tuple[float, Offer] | None = None
+        if self.type != "market":
+            self.limit, self.stop = _float(intent.limit_price), _float(intent.stop_price)
+            self.trail_usd, self.trail_fraction = _float(intent.trail_price), _float(intent.trail_percent) / 100
+            self.protective = intent.order_class == "oco" or intent.parent_id != ""
 
     @property
     def is_target(self) -> bool:
@@ -112,20 +108,6 @@ class WorkingOrder(msgspec.Struct, eq=False):
     def want(self, qty: Decimal) -> None:
         """Set what is left to fill."""
         self.left, self.left_float = qty, float(qty)
-
-
-def working_order(intent: Intent, arrival_ns: int, expire_ns: int, broker_id: str) -> WorkingOrder:
-    """Return an intent as the venue keeps it."""
-    qty, kind = intent.qty, intent.type
-    order = WorkingOrder(
-        intent, intent.client_order_id, intent.symbol, intent.side == "buy", kind, intent.time_in_force,
-        intent.extended_hours, qty, float(qty) if qty is not None else UNKNOWN, arrival_ns, expire_ns, broker_id,
-    )  # fmt: skip
-    if kind != "market":
-        order.limit, order.stop = _float(intent.limit_price), _float(intent.stop_price)
-        order.trail_usd, order.trail_fraction = _float(intent.trail_price), _float(intent.trail_percent) / 100
-        order.protective = intent.order_class == "oco" or intent.parent_id != ""
-    return order
 
 
 def _float(value: Decimal | None) -> float:

@@ -7,7 +7,9 @@ money is `Decimal`. No struct here has behaviour beyond a derived property, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from math import isfinite
 from typing import Final, Literal
 
 import msgspec
@@ -27,6 +29,28 @@ MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
 NEVER_NS: Final = 2**63 - 1
+
+
+class _Exact(dict[float, Decimal]):
+    """Conversions done before: prices lie on ticks, so the same ones come again and again."""
+
+    def __missing__(self, value: float) -> Decimal:
+        if not isfinite(value):
+            raise ValueError(f"{value} is no price or quantity")
+        found = Decimal(repr(float(value)))
+        if value:  # 0.0 and -0.0 are the same key and not the same decimal
+            if len(self) >= CONVERSIONS_KEPT:
+                self.clear()
+            self[value] = found
+        return found
+
+
+CONVERSIONS_KEPT: Final = 16_384
+exact: Callable[[float], Decimal] = _Exact().__getitem__
+"""The one way from market data to money: the shortest decimal that reads back as the same float.
+
+Raises ValueError where that is not finite.
+"""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="event", tag=True):
@@ -430,9 +454,9 @@ class LateFill(Event, frozen=True, gc=False):
 
 
 class Snapshot(Event, frozen=True, gc=False):
-    """The account at one instant, for the equity curve and for the eye.
+    """The account at one instant, for the equity curve and for the eye; what it held then is the sum of its fills.
 
-    `positions` and `marks` by symbol; `strategy_pnl_usd` by strategy, total since the start of the run.
+    `marks` by symbol; `strategy_pnl_usd` by strategy, total since the start of the run.
     """
 
     ts_event_ns: int
@@ -441,7 +465,6 @@ class Snapshot(Event, frozen=True, gc=False):
     gross_usd: Decimal
     net_usd: Decimal
     fees_usd: Decimal
-    positions: dict[str, Decimal]
     marks: dict[str, float]
     strategy_pnl_usd: dict[str, Decimal]
 

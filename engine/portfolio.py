@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvariantError
-from engine.events import AccountOpened, CorporateAction, Fill
+from engine.events import AccountOpened, CorporateAction, Fill, exact
 from engine.market import ZERO, Market
 
 if TYPE_CHECKING:
@@ -30,17 +30,6 @@ CENT: Final = Decimal("0.01")
 NANO: Final = Decimal("1e-9")
 COST_STEP: Final = NANO * NANO
 """What a quantity times a price is a multiple of, so that shares of a cost on this grid add up without rounding."""
-
-
-def exact(value: float) -> Decimal:
-    """Convert a float to the shortest decimal that reads back as the same float.
-
-    Raises:
-        ValueError: it is not finite.
-    """
-    if not isfinite(value):
-        raise ValueError(f"{value} is no price or quantity")
-    return Decimal(repr(float(value)))
 
 
 def _share(cost_usd: Decimal, part: Decimal, whole: Decimal) -> Decimal:
@@ -159,27 +148,26 @@ class Portfolio:
         market = self.markets.get(symbol)
         return market.position_qty if market is not None else ZERO
 
-    def marks(self) -> dict[str, Decimal]:
-        """Return the exact price of each symbol that a strategy holds, even where two of them cancel out."""
-        return {
-            symbol: exact(self.markets[symbol].mark)
-            for book in self.books.values()
-            for symbol, position in book.positions.items()
-            if position.qty
-        }
+    def worth(self) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
+        """Return what we hold of each symbol at its mark, and each strategy's profit since the start of the run.
 
-    def equity_usd(self, marks: dict[str, Decimal] | None = None) -> Decimal:
+        A symbol of which two strategies' positions cancel out is worth 0; profits are after fees.
+        """
+        values: dict[str, Decimal] = {}
+        profits: dict[str, Decimal] = {}
+        for name, book in self.books.items():
+            profit_usd = book.cash_flow_usd
+            for symbol, position in book.positions.items():
+                if position.qty:
+                    value_usd = position.qty * exact(self.markets[symbol].mark)
+                    profit_usd += value_usd
+                    values[symbol] = values[symbol] + value_usd if symbol in values else value_usd
+            profits[name] = profit_usd
+        return values, profits
+
+    def equity_usd(self) -> Decimal:
         """Return cash plus positions at their marks, exactly."""
-        prices = self.marks() if marks is None else marks
-        return sum((self.markets[symbol].position_qty * price for symbol, price in prices.items()), self.cash_usd)
-
-    def strategy_pnl_usd(self, book: StrategyBook, marks: dict[str, Decimal] | None = None) -> Decimal:
-        """Return a strategy's profit since the start of the run, fees paid and positions at their marks."""
-        prices = self.marks() if marks is None else marks
-        return sum(
-            (position.qty * prices[symbol] for symbol, position in book.positions.items() if position.qty),
-            book.cash_flow_usd,
-        )
+        return sum(self.worth()[0].values(), self.cash_usd)
 
     def buying_power_usd(self) -> Decimal:
         """Return what new exposure may cost, open orders not counted.
@@ -226,14 +214,16 @@ class Portfolio:
     def expose(self, market: Market) -> None:
         """Take in a change of a symbol's position or open orders."""
         mark, position = market.mark, market.position_qty
-        long, short = float(position + market.open_buy_qty), float(position - market.open_sell_qty)
+        held = float(position) if position else 0.0  # a Decimal is slow to convert, and most of these are zero
+        long = float(position + market.open_buy_qty) if market.open_buy_qty else held
+        short = float(position - market.open_sell_qty) if market.open_sell_qty else held
         worst = max(abs(long), abs(short))
         if -inf < mark < inf:  # a symbol without a price has no exposure yet
             self.gross += (worst - market.worst_qty) * mark
             self.net_high += (long - market.long_qty) * mark
             self.net_low += (short - market.short_qty) * mark
         market.long_qty, market.short_qty, market.worst_qty = long, short, worst
-        market.qty = float(position)
+        market.qty = held
 
     # --- what moves money ------------------------------------------------------------------------------------------
 
@@ -253,8 +243,9 @@ class Portfolio:
         market.position_qty += qty
         if not 0 < market.mark < inf:  # never priced: our own execution is the first price
             self.mark(market, float(price))
-        self.equity += float(qty) * market.mark + float(flow)
+        held = market.qty
         self.expose(market)
+        self.equity += (market.qty - held) * market.mark + float(flow)
 
     def open(self, opened: AccountOpened) -> None:
         """Begin with an account that has a past: its cash, and positions that belong to no strategy of ours."""

@@ -35,10 +35,11 @@ from engine.events import (
     TimeInForce,
     Timer,
     Trade,
+    exact,
 )  # fmt: skip
 from engine.market import ZERO
 from engine.orders import Order
-from engine.portfolio import Portfolio, Position, StrategyBook, exact
+from engine.portfolio import Portfolio, Position, StrategyBook
 from engine.ticks import PRICE_MAX, on_tick
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Holdings:
     @property
     def pnl(self) -> Decimal:
         """This strategy's profit since the start of the run, in dollars, after fees."""
-        return self._portfolio.strategy_pnl_usd(self._book)
+        return self._portfolio.worth()[1][self._book.name]
 
 
 class Strategy:

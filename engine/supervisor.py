@@ -54,7 +54,7 @@ class Supervisor:
         self._begun = False
         followed = dict.fromkeys(symbol for strategy in core.strategies.values() for symbol in strategy.symbols)
         self._followed = frozenset(followed)
-        self._shown = self._followed if len(followed) <= MARKS_PER_SNAPSHOT_MAX else frozenset[str]()
+        self._shown = tuple(followed) if len(followed) <= MARKS_PER_SNAPSHOT_MAX else ()
 
     def begin(self, started: RunStarted, warm_up_ns: int = 0, *, waits: bool = False) -> None:
         """Open the journal with the run's header, start the strategies, and let them trade once they are warm.
@@ -95,7 +95,7 @@ class Supervisor:
         if not self._begun:
             self._begin(now_ns)
         while True:
-            due = min(core.broker.due_ns, core.schedule.due_ns, core.risk.due_ns)
+            due = core.next_due_ns()
             if due > now_ns:
                 break
             core.now_ns = due
@@ -139,27 +139,24 @@ class Supervisor:
     def snapshot(self, ts_ns: int) -> None:
         """Write the account as it stands into the journal."""
         core, portfolio = self._core, self._core.portfolio
-        prices = portfolio.marks()
-        equity = portfolio.equity_usd(prices)
+        values, profits = portfolio.worth()
+        equity = sum(values.values(), portfolio.cash_usd)
         portfolio.value(equity)
-        positions = {symbol: portfolio.markets[symbol].position_qty for symbol in prices}
+        markets = portfolio.markets
         core.journal.append(
             Snapshot(
                 ts_event_ns=ts_ns,
                 cash_usd=portfolio.cash_usd,
                 equity_usd=equity,
-                gross_usd=sum((abs(qty) * prices[symbol] for symbol, qty in positions.items()), ZERO),
+                gross_usd=sum(map(abs, values.values()), ZERO),
                 net_usd=equity - portfolio.cash_usd,
                 fees_usd=portfolio.fees_usd,
-                positions=positions,
                 marks={
-                    symbol: market.mark
-                    for symbol, market in portfolio.markets.items()
-                    if (symbol in self._shown or symbol in positions) and market.mark == market.mark
+                    symbol: markets[symbol].mark
+                    for symbol in dict.fromkeys((*self._shown, *values))
+                    if symbol in markets and markets[symbol].mark == markets[symbol].mark
                 },
-                strategy_pnl_usd={
-                    name: portfolio.strategy_pnl_usd(book, prices) for name, book in portfolio.books.items()
-                },
+                strategy_pnl_usd=profits,
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
-from engine.portfolio import exact
+from engine.events import exact
 
 ONE: Final = Decimal(1)
 PRICE_MAX: Final = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks

@@ -183,7 +183,7 @@ def test_a_day_of_replay_is_as_the_arithmetic_says() -> None:
     # -20.40; with 3.60 from the first that is -4.80, less 0.03 of fees -4.83.
     position = portfolio.book("one").position("ACME")
     assert position.realized_usd.quantize(Decimal("1e-6")) == Decimal("-4.80")
-    assert portfolio.strategy_pnl_usd(portfolio.book("one")) == Decimal("-4.83")
+    assert portfolio.worth()[1]["one"] == Decimal("-4.83")
 
 
 # --- the daemon -----------------------------------------------------------------------------------------------------

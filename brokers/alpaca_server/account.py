@@ -13,6 +13,7 @@ from brokers.alpaca_server.order_book import OrderBook
 from brokers.alpaca_server.refusals import invalid
 from brokers.alpaca_server.settings import ServerSettings
 from brokers.alpaca_server.wire import amount
+from engine.events import exact
 
 REG_T = Decimal("0.5")
 MAINTENANCE = Decimal("0.3")
@@ -106,7 +107,7 @@ class Account:
         asset = self._assets.add(holding.symbol)
         value, cost, day_cost = holding.value_usd, holding.cost_usd, holding.day_cost_usd
         gain, today = value - cost, value - day_cost
-        lastday = holding.price if holding.lastday != holding.lastday else Decimal(repr(holding.lastday))
+        lastday = holding.price if holding.lastday != holding.lastday else exact(holding.lastday)
         available = abs(holding.qty) - self._book.held_qty(holding.symbol, holding.qty)
         return {
             "asset_id": asset["id"], "symbol": holding.symbol.replace("/", ""), "exchange": asset["exchange"],

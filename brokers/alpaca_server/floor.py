@@ -14,7 +14,7 @@ from brokers.order_table import GTC_LIFE_NS
 from brokers.paper import PaperBroker
 from brokers.paper_settings import PaperSettings
 from engine.clock import Sessions
-from engine.events import Intent
+from engine.events import Intent, exact
 
 Seen = Literal["quote", "trade", "bar", "mark"]
 
@@ -69,11 +69,11 @@ def market_price(archive: Archive, intent: Intent, now_ns: int, quote_life_ns: i
     if quote is not None and now_ns - quote.ts_event_ns <= quote_life_ns:
         price = quote.ask_price if intent.side == "buy" else quote.bid_price
         if price > 0:
-            return Decimal(repr(price)), "quote"
+            return exact(price), "quote"
     if trade is not None and (bar is None or trade.ts_event_ns >= bar.ts_event_ns):
-        return Decimal(repr(trade.price)), "trade"
+        return exact(trade.price), "trade"
     if bar is not None:
-        return Decimal(repr(bar.close)), "bar"
+        return exact(bar.close), "bar"
     told = intent.limit_price or intent.stop_price
     if told is None:
         raise refused(f"asset {symbol} has no price yet")

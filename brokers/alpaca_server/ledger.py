@@ -13,7 +13,7 @@ from math import isfinite
 import msgspec
 
 from brokers.alpaca_server.wire import amount
-from engine.events import CorporateAction, Fill
+from engine.events import CorporateAction, Fill, exact
 
 MONEY = Context(prec=38, traps=[InvalidOperation, DivisionByZero, Overflow])
 ZERO, CENT, NANO = Decimal(0), Decimal("0.01"), Decimal("1e-9")
@@ -39,7 +39,7 @@ class Holding(msgspec.Struct):
 
     @property
     def price(self) -> Decimal:
-        return Decimal(repr(self.mark)) if isfinite(self.mark) else self.average_price
+        return exact(self.mark) if isfinite(self.mark) else self.average_price
 
     @property
     def average_price(self) -> Decimal:

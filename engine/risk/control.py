@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Final
@@ -13,6 +12,7 @@ from engine.risk.proposal import Proposal
 
 NOTHING: Final[Sequence[Event]] = ()
 PERCENT: Final = Decimal("0.01")
+FORGOTTEN_KEPT: Final = 256
 
 
 class Control:
@@ -55,25 +55,31 @@ class Control:
 class Window:
     """The instants of the last `span_ns`, to tell how many fall into it or into a shorter span."""
 
-    __slots__ = ("_instants", "span_ns")
+    __slots__ = ("_first", "_instants", "span_ns")
 
     def __init__(self, span_ns: int) -> None:
         self.span_ns = span_ns
-        self._instants: deque[int] = deque()
+        self._instants: list[int] = []
+        self._first = 0  # those before it are out of the window, and dropped a few at a time
 
     def add(self, now_ns: int) -> None:
         """Add an instant, no earlier than the last; those out of the window are forgotten."""
-        instants, oldest = self._instants, now_ns - self.span_ns
-        while instants and instants[0] <= oldest:
-            instants.popleft()
+        instants, oldest, first = self._instants, now_ns - self.span_ns, self._first
+        while first < len(instants) and instants[first] <= oldest:
+            first += 1
+        if first > FORGOTTEN_KEPT:
+            del instants[:first]
+            first = 0
+        self._first = first
         instants.append(now_ns)
 
     def reached(self, limit: int, span_ns: int, now_ns: int) -> bool:
         """Tell whether `limit` instants or more are less than `span_ns` old."""
         instants = self._instants
-        return len(instants) >= limit and (limit == 0 or instants[-limit] > now_ns - span_ns)
+        kept = len(instants) - self._first
+        return kept >= limit and (limit == 0 or instants[-limit] > now_ns - span_ns)
 
     def count(self, now_ns: int) -> int:
         """Return how many instants are in the window."""
         oldest = now_ns - self.span_ns
-        return sum(instant > oldest for instant in self._instants)
+        return sum(instant > oldest for instant in self._instants[self._first :])

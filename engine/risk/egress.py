@@ -55,7 +55,7 @@ class Egress(Control):
         self.sent_usd += value_usd
         if value_usd != believed_usd:
             return f"order {approved.intent.client_order_id} is worth {value_usd} USD, approved was {believed_usd} USD"
-        if not self._issued and (self.sent_count, self.sent_usd) != (self.approved_count, self.approved_usd):
+        if not self._issued and (self.sent_count != self.approved_count or self.sent_usd != self.approved_usd):
             return (
                 f"sent are {self.sent_count} orders for {self.sent_usd} USD, approved were {self.approved_count} for "
                 f"{self.approved_usd} USD"
@@ -72,4 +72,9 @@ def order_value_usd(intent: Intent, reference_price: Decimal) -> Decimal:
     if intent.trail_percent is not None:
         trail = reference_price * intent.trail_percent / 100
     dearest = reference_price + trail if trail is not None and intent.side == "buy" else reference_price
-    return intent.qty * max(dearest, intent.limit_price or ZERO, intent.stop_price or ZERO)
+    limit, stop = intent.limit_price, intent.stop_price
+    if limit is not None and limit > dearest:
+        dearest = limit
+    if stop is not None and stop > dearest:
+        dearest = stop
+    return intent.qty * dearest

@@ -11,9 +11,9 @@ from decimal import Decimal
 from math import inf
 from typing import Final
 
-from engine.events import Event, StrategyHalted
+from engine.events import Event, StrategyHalted, exact
 from engine.market import ZERO
-from engine.portfolio import Portfolio, exact
+from engine.portfolio import Portfolio
 from engine.risk.control import PERCENT, Control
 from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal
@@ -100,19 +100,16 @@ class StrategyLoss(Control):
 
     def on_session(self, equity_usd: Decimal, now_ns: int) -> None:
         self._limit_usd = self._fraction * equity_usd
-        marks = self._portfolio.marks()
-        self._start_usd = {
-            name: self._portfolio.strategy_pnl_usd(book, marks) for name, book in self._portfolio.books.items()
-        }
+        self._start_usd = self._portfolio.worth()[1]
 
     def look(self, now_ns: int) -> Sequence[Event]:
         """Compare every strategy's profit of the session with the limit."""
         found: list[Event] = []
-        marks = self._portfolio.marks()
-        for name, book in self._portfolio.books.items():
+        for name, pnl_usd in self._portfolio.worth()[1].items():
+            book = self._portfolio.books[name]
             if book.halted:
                 continue
-            loss_usd = self._start_usd.get(name, ZERO) - self._portfolio.strategy_pnl_usd(book, marks)
+            loss_usd = self._start_usd.get(name, ZERO) - pnl_usd
             if loss_usd > self._limit_usd:
                 book.halted = True
                 reason = f"lost {loss_usd:,.2f} USD in the session > {self._limit_usd:,.2f} USD"

@@ -169,7 +169,7 @@ class RiskManager:
         return found
 
     def _wait(self) -> None:
-        self.due_ns = min(self._age.due_ns, self._link.due_ns, self._unknown.due_ns, self._override.due_ns)
+        self.due_ns = min(min(self._age.due_ns, self._link.due_ns), min(self._unknown.due_ns, self._override.due_ns))
 
     # --- what happened ---------------------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Final, Literal
 
 from engine.clock import Session
-from engine.events import Intent
+from engine.events import Intent, exact
 from engine.market import ZERO
 from engine.orders import Order, OrderBook
-from engine.portfolio import Portfolio, Position, exact
+from engine.portfolio import Portfolio, Position
 from engine.risk.limits import RiskLimits
 from engine.ticks import NANO, ONE, PRICE_MAX, tick_size
 
@@ -109,7 +109,7 @@ class Proposal:
         self.reference: Literal["quote", "trade", "bar", "mark"]
         self.fresh = found is not None and found[0] < PRICE_MAX
         price, self.reference = found if found is not None and self.fresh else (market.mark, "mark")
-        self.reference_price = Decimal(repr(float(price))) if 0 < price < PRICE_MAX else ZERO
+        self.reference_price = exact(price) if 0 < price < PRICE_MAX else ZERO
 
     def measure(self, pricing: Pricing) -> None:
         """Compute what the controls compare; the numbers of the intent are known to be sound."""
@@ -139,10 +139,11 @@ class Proposal:
         if self.replaced is not None:
             self._take_over(self.replaced)
         self.reduces = ZERO < qty <= self.room_qty
-        self.added = float(self.added_qty)
-        # Floats are compared with floats: against a Decimal it takes ten times as long.
-        in_float, mark = float(price), self.market.mark
-        self.mark_price = mark if mark > in_float else in_float
+        if not self.reduces:
+            # Floats are compared with floats: against a Decimal it takes ten times as long.
+            self.added = float(self.added_qty)
+            in_float, mark = float(price), self.market.mark
+            self.mark_price = mark if mark > in_float else in_float
 
     def _take_over(self, replaced: Order) -> None:
         """Count only what the order asks for beyond the one that it replaces."""

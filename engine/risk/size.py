@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from engine.events import exact
 from engine.market import ZERO
-from engine.portfolio import exact
 from engine.risk.control import PERCENT, Control
 from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal

@@ -9,6 +9,7 @@ from typing import Final, get_args
 from msgspec.structs import replace
 
 from engine.events import Intent, OrderClass, OrderType, Side, TimeInForce
+from engine.market import ZERO
 from engine.orders import TRANSITIONS
 from engine.risk.control import Control
 from engine.risk.proposal import AUCTIONS, Proposal
@@ -53,7 +54,7 @@ def wrong_number(name: str, value: object) -> str | None:
         return f"{name} {value!r} is no Decimal"
     if not value.is_finite():
         return f"{name} {value} is not finite"
-    if not 0 < value < NUMBER_MAX:
+    if not ZERO < value < NUMBER_MAX:
         return f"{name} {value} is not between 0 and {NUMBER_MAX}"
     return None
 

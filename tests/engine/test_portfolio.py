@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engine.errors import InvariantError
 from engine.events import CorporateAction
-from engine.portfolio import MONEY, Portfolio, Position, exact
+from engine.events import exact
+from engine.portfolio import MONEY, Portfolio, Position
 from tests.engine.desk import Desk
 
 BROKEN = (nan, inf, -inf, 0.0, -1.0)
@@ -58,7 +59,7 @@ def assert_books_add_up(portfolio: Portfolio) -> None:
         positions = book.positions.values()
         assert book.cash_flow_usd + book.fees_usd == sum(one.realized_usd - one.cost_usd for one in positions)
         assert all(one.cost_usd == 0 for one in positions if not one.qty)
-    profits = sum(portfolio.strategy_pnl_usd(book) for book in books)
+    profits = sum(portfolio.worth()[1].values())
     assert profits == portfolio.equity_usd() - portfolio.start_cash_usd
 
 
@@ -178,8 +179,8 @@ def test_strategies_that_hold_against_each_other_each_have_their_profit() -> Non
     assert desk.portfolio.position_qty("SPY") == 0
     desk.mark(103.0)
     books = desk.portfolio.books
-    assert desk.portfolio.strategy_pnl_usd(books["one"]) == 300
-    assert desk.portfolio.strategy_pnl_usd(books["two"], desk.portfolio.marks()) == -300
+    assert desk.portfolio.worth()[1]["one"] == 300
+    assert desk.portfolio.worth()[1]["two"] == -300
     assert desk.portfolio.equity_usd() == 100_000
     assert_books_add_up(desk.portfolio)
 
@@ -469,7 +470,7 @@ def test_holdings_are_listed_in_the_order_first_seen() -> None:
         desk.trade(1, 1, symbol)
     desk.trade(-1, 1, "AAA")
     assert [market.symbol for market in desk.portfolio.held()] == ["ZZZ", "MMM"]
-    assert list(desk.portfolio.marks()) == ["ZZZ", "MMM"]
+    assert list(desk.portfolio.worth()[0]) == ["ZZZ", "MMM"]
 
 
 def test_an_exposure_is_a_sum_over_symbols() -> None:

@@ -126,10 +126,9 @@ class Story:
         pnl = dict(self.flow_usd)
         for (strategy, symbol), qty in self.held.items():
             pnl[strategy] += self.value_usd(symbol, qty)
-        positions = {symbol: qty for symbol, qty in self.positions.items() if qty}
         gross, net = sum(map(abs, values), Decimal(0)), sum(values, Decimal(0))
         snapshot = Snapshot(
-            self.ts_ns, self.cash_usd, self.cash_usd + net, gross, net, self.fees_usd, positions, dict(self.marks), pnl
+            self.ts_ns, self.cash_usd, self.cash_usd + net, gross, net, self.fees_usd, dict(self.marks), pnl
         )
         self.records.append(snapshot)
 
