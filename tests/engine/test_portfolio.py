@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvariantError
-from engine.events import CorporateAction
-from engine.events import exact
+from engine.events import CorporateAction, exact
 from engine.portfolio import MONEY, Portfolio, Position
 from tests.engine.desk import Desk
 
@@ -178,7 +177,6 @@ def test_strategies_that_hold_against_each_other_each_have_their_profit() -> Non
     desk.trade(-100, 100, strategy="two")
     assert desk.portfolio.position_qty("SPY") == 0
     desk.mark(103.0)
-    books = desk.portfolio.books
     assert desk.portfolio.worth()[1]["one"] == 300
     assert desk.portfolio.worth()[1]["two"] == -300
     assert desk.portfolio.equity_usd() == 100_000
