@@ -35,9 +35,10 @@ from engine.events import (
     Side,
     Status,
     Trade,
+    exact,
 )
 from engine.market import Market
-from engine.portfolio import Portfolio, exact
+from engine.portfolio import Portfolio
 from engine.ports import Feed, SimulatedBroker
 from engine.recorded import INPUTS, TAKEN_ON, Recorded
 
