@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from types import GetSetDescriptorType
 from typing import Any
 
 from pydantic import ValidationError
@@ -106,10 +107,18 @@ def changed(limits: RiskLimits, name: str, value: str) -> RiskLimits:
 
 def adopt(living: Control, before: Control, after: Control) -> None:
     """Give a control at work the limits by which two that have not worked yet differ; what it has counted stays."""
-    for name in getattr(type(after), "__mypyc_attrs__", None) or vars(after):
+    for name in attributes(after):
         value: Any = getattr(after, name)
         if isinstance(value, int | float | Decimal | tuple) and value != getattr(before, name):
             setattr(living, name, value)
+
+
+def attributes(control: Control) -> list[str]:
+    """Return the names of what a control holds; compiled, its class has descriptors in the place of a dictionary."""
+    if hasattr(control, "__dict__"):
+        return list(vars(control))
+    classes = type(control).__mro__
+    return [name for one in classes for name, found in vars(one).items() if isinstance(found, GetSetDescriptorType)]
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import ConfigError
 from engine.events import MINUTE_NS, NEVER_NS, Command, LimitChanged
 from engine.risk.limits import SMALL_ACCOUNT, RiskLimits
-from engine.risk.override import FIXED, MINUTES_MAX, changed
+from engine.risk.override import FIXED, MINUTES_MAX, attributes, changed
 
 
 def override(
@@ -25,7 +25,9 @@ def state(risk: Any) -> dict[str, dict[str, Any]]:
     """Return every number that any control goes by."""
     kinds = (bool, int, float, Decimal, tuple)
     return {
-        control.code: {name: value for name, value in vars(control).items() if isinstance(value, kinds)}
+        control.code: {
+            name: value for name in attributes(control) if isinstance(value := getattr(control, name), kinds)
+        }
         for control in risk.controls
         if control.code != "C36"
     }
