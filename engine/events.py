@@ -219,6 +219,19 @@ class AccountOpened(Event, frozen=True, gc=False):
     prices: dict[str, Decimal]
 
 
+class Assets(Event, frozen=True, gc=False):
+    """What may be done with the symbols of the run's strategies at the broker, as it said when the run started.
+
+    Each is a list of symbols; one that is on none of them is not to be traded.
+    """
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    tradable: tuple[str, ...]
+    fractionable: tuple[str, ...]
+    shortable: tuple[str, ...]
+
+
 class Reconciliation(Event, frozen=True, gc=False):
     """The broker's account was compared with our books.
 
@@ -478,8 +491,9 @@ class RunEnded(Event, frozen=True, gc=False):
 
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
 RareEvent = (
-    Status | CorporateAction | Command | Tick | Link | AccountOpened | Reconciliation | AccountTerms | AccountStatement
-)
+    Status | CorporateAction | Command | Tick | Link | AccountOpened | Assets | Reconciliation
+    | AccountTerms | AccountStatement
+)  # fmt: skip
 InboxEvent = MarketEvent | RareEvent | Signal | OrderUpdate | Fill
 Record = (
     InboxEvent | Timer | Intent | Approved | Denied | CancelRequest

@@ -16,8 +16,18 @@ from engine import journal, status
 from engine.bus import Inbox
 from engine.clock import Clock
 from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError, TradingError
-from engine.events import SECOND_NS, AccountOpened, Command, Fill, InboxEvent, OrderUpdate, Tick
+from engine.events import (
+    SECOND_NS,
+    AccountOpened,
+    Assets,
+    Command,
+    Fill,
+    InboxEvent,
+    OrderUpdate,
+    Tick,
+)  # fmt: skip
 from engine.interlock import Leave
+from engine.listing import look_up
 from engine.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
@@ -162,7 +172,8 @@ class Daemon:
         if self.run.journal.following and not core.broker.simulated:
             recorded = journal.read(self.run.journal.path)
             cast(LiveBroker, core.broker).know([record for record in recorded if isinstance(record, Fill)])
-        state = await self._open()
+        opened = await self._open()
+        state, assets = opened or (None, None)
         started_anew = not self.run.journal.following
         self.run.begin(state.account_id if state is not None else "", now_ns=self.clock.now_ns())
         if not started_anew:
@@ -174,7 +185,8 @@ class Daemon:
                     state.account_id, now, now, state.cash_usd, state.multiplier, state.positions, state.prices
                 )
             )
-        if state is not None:
+        if state is not None and assets is not None:
+            core.process(assets)
             broker = cast(LiveBroker, core.broker)
             self._start("broker", broker.run(self.inbox.publish))
             broker.resolve(waiting(core))
@@ -190,7 +202,7 @@ class Daemon:
         await feed.run(self.inbox.publish)
         self.inbox.close()  # what is in it is still taken; then the run has ended
 
-    async def _open(self) -> AccountState | None:
+    async def _open(self) -> tuple[AccountState, Assets] | None:
         if self.core.broker.simulated:
             return None
         broker = cast(LiveBroker, self.core.broker)
@@ -200,10 +212,12 @@ class Daemon:
                 raise BrokerError(f"account {state.account_id} is {state.status}; only an active account may trade")
             if self.leave is not None:
                 self.leave.confirm(state.account_id)
+            symbols = {one.name: one.symbols for one in self.core.strategies.values()}
+            assets = await look_up(broker, symbols, state.ts_ns, begins=not self.run.journal.following)
         except TradingError:
             await broker.close()
             raise
-        return state
+        return state, assets
 
     def _follow_inputs(self) -> None:
         """Do over what the journal holds, from the events that it holds."""

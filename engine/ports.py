@@ -6,7 +6,7 @@ plain loop; a live feed is a coroutine that publishes into the inbox. The corrid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -131,6 +131,15 @@ class AccountState(msgspec.Struct, frozen=True):
     day_trades: int | None = None
 
 
+class Asset(msgspec.Struct, frozen=True):
+    """What a broker says of a symbol; `status` is its own word."""
+
+    tradable: bool
+    fractionable: bool = False
+    shortable: bool = False
+    status: str = ""
+
+
 class LiveBroker(Broker, Protocol):
     """A venue outside. `submit` and `cancel` only put in line; `run` sends, listens and settles what is unknown.
 
@@ -153,6 +162,14 @@ class LiveBroker(Broker, Protocol):
 
         Raises:
             BrokerError: what is wrong with the keys, the host or the account.
+        """
+        ...
+
+    async def assets(self, symbols: Sequence[str]) -> Mapping[str, Asset]:
+        """Return what the venue says of each symbol; one that it does not know is missing.
+
+        Raises:
+            BrokerError: it does not answer.
         """
         ...
 

@@ -13,6 +13,7 @@ from engine.events import (
     MINUTE_NS,
     SECOND_NS,
     AccountOpened,
+    Assets,
     AccountStatement,
     AccountTerms,
     CancelRequest,
@@ -221,6 +222,8 @@ class Supervisor:
             self._core.portfolio.open(event)
             self.apply(self._core.risk.on_session(self._core.now_ns))  # what it is worth is known only now
             self.snapshot(self._core.now_ns)
+        elif isinstance(event, Assets):
+            self._core.risk.on_assets(event)
         elif isinstance(event, Link):
             self._core.risk.on_link(event, self._core.now_ns)
         elif isinstance(event, Reconciliation):

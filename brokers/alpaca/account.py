@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from brokers.alpaca.book import Book
@@ -22,8 +23,10 @@ from brokers.alpaca.wire import parse_ns
 from engine.clock import Clock
 from engine.errors import BrokerError
 from engine.events import SECOND_NS
-from engine.ports import AccountState, OpenOrder
+from engine.ports import AccountState, Asset, OpenOrder
 
+ONE_BY_ONE_MAX = 20
+ASSET_CLASSES = {"status": "active", "asset_class": "us_equity"}, {"status": "active", "asset_class": "crypto"}
 CLOCK_WARN_S, CLOCK_MAX_S = 1.0, 5.0
 
 
@@ -86,21 +89,28 @@ async def check(rest: Rest, clock: Clock, *, simulated_time: bool) -> float:
     return off_s
 
 
-async def asset(rest: Rest, symbol: str) -> AssetRow:
-    """Return what the venue says of a symbol.
+async def assets(rest: Rest, symbols: Sequence[str]) -> dict[str, Asset]:
+    """Return what the venue says of each symbol that it knows: one by one, or of many from its whole list."""
+    if len(symbols) > ONE_BY_ONE_MAX:
+        found = {row.symbol: row for one in ASSET_CLASSES for row in await rest.get("/v2/assets", list[AssetRow], one)}
+    else:
+        found = {symbol: row for symbol in symbols if (row := await _asset(rest, symbol)) is not None}
+    return {
+        symbol: Asset(
+            tradable=row.tradable, fractionable=row.fractionable, shortable=row.shortable and row.easy_to_borrow,
+            status=row.status,
+        )
+        for symbol in symbols if (row := found.get(symbol)) is not None
+    }  # fmt: skip
 
-    Raises:
-        BrokerError: it does not exist there, or does not trade.
-    """
+
+async def _asset(rest: Rest, symbol: str) -> AssetRow | None:
     try:
-        found = await rest.get(f"/v2/assets/{symbol.replace('/', '')}", AssetRow)
+        return await rest.get(f"/v2/assets/{symbol.replace('/', '')}", AssetRow)
     except Refused as error:
         if error.status == 404:
-            raise BrokerError(f"symbol {symbol}: Alpaca knows no such asset") from None
+            return None
         raise
-    if not found.tradable:
-        raise BrokerError(f"symbol {symbol} cannot be traded at Alpaca now (its status is {found.status or 'unknown'})")
-    return found
 
 
 def _signed(position: PositionRecord) -> Decimal:

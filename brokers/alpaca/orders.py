@@ -22,7 +22,6 @@ from brokers.alpaca.limiter import Limiter, Sleep
 from brokers.alpaca.records import OrderRecord, UpdateRecord
 from brokers.alpaca.resolver import Resolver
 from brokers.alpaca.rest import NoAnswer, Rest
-from brokers.alpaca.rows import AssetRow
 from brokers.alpaca.sender import Sender
 from brokers.alpaca.session import Session, together
 from brokers.alpaca.settings import BrokerSettings
@@ -31,7 +30,7 @@ from brokers.alpaca.trade_updates import TradeLine
 from engine.clock import Clock, LiveClock
 from engine.errors import BrokerError
 from engine.events import NEVER_NS, Approved, Fill
-from engine.ports import AccountState, Publish
+from engine.ports import AccountState, Asset, Publish
 
 CANCEL_ALL_TRIES, CANCEL_ALL_WAIT_S = 60, 0.5
 CATCH_UP_WAIT_S = 2.0
@@ -145,13 +144,8 @@ class AlpacaBroker:
                 self._start(partial(self._sender.exhume, order.client_order_id))
         return found
 
-    async def assets(self, symbols: Sequence[str]) -> dict[str, AssetRow]:
-        """Return what the venue says of each symbol: fractionable, shortable, easy to borrow and the like.
-
-        Raises:
-            BrokerError: one of them is unknown or not tradable.
-        """
-        return {symbol: await account.asset(self._rest, symbol) for symbol in symbols}
+    async def assets(self, symbols: Sequence[str]) -> dict[str, Asset]:
+        return await account.assets(self._rest, symbols)
 
     async def run(self, publish: Publish) -> None:
         """Raises: BrokerError, when the venue refuses what no new connection would give."""

@@ -23,6 +23,7 @@ from engine.events import (
     AccountStatement,
     AccountTerms,
     Approved,
+    Assets,
     Command,
     Denied,
     Event,
@@ -89,13 +90,13 @@ class RiskManager:
         self._daily_loss, self._drawdown = DailyLoss(limits, portfolio), Drawdown(limits, portfolio)
         self._strategy_loss = StrategyLoss(limits, portfolio)
         self._unknown, self._link = UnknownOutcome(limits, self._latch), OrderLink(limits)
-        self._mismatch = PositionMismatch(self._latch)
+        self._mismatch, self._market_state = PositionMismatch(self._latch), MarketState(limits, shortable)
         self._margin, self._override = IntradayMargin(limits, portfolio), Override(limits)
         self.post_trade = PostTrade(portfolio, self._latch)
         self.controls: tuple[Control, ...] = (
             self._validity, TradingGate(self._latch), SymbolPermission(self._symbols),
             SessionGate(limits, always_open=sessions.always_open), DataFreshness(limits), MarketOrderGuard(limits),
-            PriceCollar(limits), ReduceOnly(limits), MarketState(limits, shortable), SelfTrade(),
+            PriceCollar(limits), ReduceOnly(limits), self._market_state, SelfTrade(),
             DuplicateOrder(limits, orders), notional, quantity, ControlledRollout(limits, notional, quantity),
             PositionLimit(limits), Exposure(limits, portfolio), BuyingPower(limits, portfolio), self._margin,
             OpenOrders(limits, orders), MessageRate(limits), DailyOrders(limits), Turnover(limits), self._daily_loss,
@@ -203,6 +204,12 @@ class RiskManager:
         """The order stream came up or went down."""
         self._link.on_link(link, now_ns)
         self._wait()
+
+    def on_assets(self, found: Assets) -> None:
+        """The broker said what may be traded, in fractions, and short."""
+        self._validity.fractionable = frozenset(found.fractionable)
+        self._market_state.tradable = frozenset(found.tradable)
+        self._market_state.shortable = frozenset(found.shortable)
 
     def on_reconciliation(self, found: Reconciliation, now_ns: int) -> Sequence[Event]:
         """The broker's account was compared with our books."""

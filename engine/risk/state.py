@@ -81,16 +81,17 @@ class SymbolPermission(Control):
 
 
 class MarketState(Control):
-    """Refuse entries in a halted symbol, outside its limit-up-limit-down band, and shorts that may not be.
+    """Refuse entries in a halted symbol, outside its limit-up-limit-down band, and what the venue does not trade.
 
     Attributes:
-        shortable: the symbols that may be borrowed; None leaves it to the venue.
+        tradable, shortable: the symbols that may be traded, and borrowed; None leaves it to the venue.
     """
 
     code = "C23"
     name = "market_state"
 
     def __init__(self, limits: RiskLimits, shortable: Set[str] | None) -> None:
+        self.tradable: Set[str] | None = None
         self.shortable = shortable
         self._allow_short = limits.allow_short_selling
 
@@ -98,6 +99,8 @@ class MarketState(Control):
         market = p.market
         if market.halted:
             return f"{market.symbol} is halted"
+        if self.tradable is not None and market.symbol not in self.tradable:
+            return f"{market.symbol} cannot be traded at the broker"
         up, down = market.limit_up_price, market.limit_down_price
         if up is not None or down is not None:
             price = float(p.limit_price or p.reference_price)  # a band that is no number refuses

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from engine.events import MINUTE_NS, NEVER_NS, Approved, Bar, Fill, OrderUpdate
-from engine.ports import AccountState, OpenOrder, Publish
+from engine.ports import AccountState, Asset, OpenOrder, Publish
 
 START_NS = 1_741_021_200 * 10**9
 
@@ -56,12 +56,14 @@ class FakeBroker:
     status: ClassVar[str] = "ACTIVE"
     foreign: ClassVar[dict[str, Decimal]] = {}
     silent: ClassVar[bool] = False
+    listed: ClassVar[dict[str, Asset]] = {}
     book: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def reset(cls, **told: Any) -> None:
         """Forget the account; `told` sets the attributes of this test."""
         cls.cash, cls.status, cls.foreign, cls.silent = Decimal(10_000), "ACTIVE", {}, False
+        cls.listed = {"SPY": Asset(tradable=True, fractionable=True, shortable=True)}
         cls.book = {"fills": [], "open": {}, "sent": [], "canceled": [], "asked": []}
         for name, value in told.items():
             setattr(cls, name, value)
@@ -80,6 +82,9 @@ class FakeBroker:
 
     async def open(self) -> AccountState:
         return await self.state(0)
+
+    async def assets(self, symbols: Any) -> dict[str, Asset]:
+        return {symbol: self.listed[symbol] for symbol in symbols if symbol in self.listed}
 
     async def state(self, since_ns: int) -> AccountState:
         positions = dict(self.foreign)

@@ -20,6 +20,7 @@ from engine.events import (
     AccountOpened,
     Approved,
     Command,
+    Denied,
     Fill,
     Intent,
     OrderUpdate,
@@ -30,6 +31,7 @@ from engine.events import (
 from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import Order
+from engine.ports import Asset
 from engine.recovery import Reconciler
 from engine.run import Run, with_commands
 
@@ -203,6 +205,34 @@ async def test_cash_that_two_readings_agree_on_is_booked_beside_the_strategies(t
     run = await session(tmp_path, charged)
     assert run.core.portfolio.book("once").cash_flow_usd == Decimal(-1_000)
     assert run.core.portfolio.book("(foreign)").cash_flow_usd == Decimal("-1.25")
+
+
+async def test_a_symbol_that_cannot_be_traded_refuses_to_start(tmp_path: Path) -> None:
+    """By the key that names it, with the exit code of a wrong file; nothing has begun."""
+    fakes.FakeBroker.listed = {"SPY": Asset(tradable=False, status="inactive")}
+    with pytest.raises(ConfigError, match=r"'SPY' cannot be traded .*is inactive\) \(strategies\.once\.symbols\)"):
+        await session(tmp_path, lambda core: False)
+    fakes.FakeBroker.listed = {}
+    with pytest.raises(ConfigError, match=r"'SPY' is unknown to the broker \(strategies\.once\.symbols\)"):
+        await session(tmp_path, lambda core: False)
+    assert records(tmp_path) == []
+    assert ConfigError("").exit_code == 2
+
+
+async def test_a_run_goes_on_with_a_symbol_that_no_longer_trades(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold some: entries are refused by C23 from then on, and doing it over refuses them again."""
+    monkeypatch.setitem(globals(), "STRATEGY", STRATEGY.replace("== self.at", "in (self.at, 2)"))
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+    await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
+    fakes.FakeBroker.listed["SPY"] = Asset(tradable=False)
+    fakes.FakeFeed.script = [fakes.bar(2, 101.0)]
+    await session(tmp_path, lambda core: any(isinstance(record, Denied) for record in records(tmp_path)))
+    denied = next(record for record in records(tmp_path) if isinstance(record, Denied))
+    assert denied.reason == "SPY cannot be traded at the broker"
+    assert denied.control == "C23 market_state"
+    assert daemon.verify(tmp_path / "run.journal")[0] == len(records(tmp_path))
 
 
 async def test_an_account_that_is_not_active_refuses_to_start(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from brokers.alpaca.settings import BrokerSettings
 from brokers.alpaca.wire import format_ns
 from engine.errors import BrokerError, ConfigError
 from engine.events import SECOND_NS, Fill
+from engine.ports import Asset
 from tests.brokers.alpaca.peers import ENVIRON
 from tests.brokers.alpaca.rig import FILLS, BrokerRig, activity, broker_rig, record
 
@@ -142,17 +143,30 @@ async def test_orders_that_a_restart_finds_unanswered_are_asked_after(monkeypatc
         await rig.told("rejected", "o9")
 
 
-async def test_an_asset_that_cannot_be_traded_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """R09, R18: unknown or untradable; a new exchange's name is no fault."""
+async def test_what_the_venue_says_of_an_asset_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R09, R18: one that is unknown is missing; a new exchange's name is no fault."""
     async with broker_rig(monkeypatch) as rig:
         good = {"symbol": "BTC/USD", "tradable": True, "exchange": "XYZ", "class": "new", "shortable": False}
         rig.rest.on("GET", "/v2/assets/BTCUSD", (200, good))
         rig.rest.on("GET", "/v2/assets/HALF", (200, {"symbol": "HALF", "tradable": False, "status": "inactive"}))
         assert not (await rig.broker.assets(["BTC/USD"]))["BTC/USD"].shortable
-        with pytest.raises(BrokerError, match=r"symbol HALF cannot be traded at Alpaca now \(its status is inactive\)"):
-            await rig.broker.assets(["BTC/USD", "HALF"])
-        with pytest.raises(BrokerError, match="symbol NONE: Alpaca knows no such asset"):
-            await rig.broker.assets(["NONE"])
+        hard = {"symbol": "HARD", "tradable": True, "shortable": True, "easy_to_borrow": False, "fractionable": True}
+        rig.rest.on("GET", "/v2/assets/HARD", (200, hard))
+        assert await rig.broker.assets(["HALF", "HARD", "NONE"]) == {
+            "HALF": Asset(tradable=False, status="inactive"),
+            "HARD": Asset(tradable=True, fractionable=True),  # what cannot be borrowed easily is refused short
+        }
+
+
+async def test_many_assets_are_read_from_the_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one they would take minutes of the rate limit."""
+    async with broker_rig(monkeypatch) as rig:
+        names = [f"S{number}" for number in range(500)]
+        rows = [{"symbol": name, "tradable": True, "status": "active"} for name in names]
+        rig.rest.on("GET", "/v2/assets", (200, rows), (200, [{"symbol": "BTC/USD", "tradable": True}]))
+        found = await rig.broker.assets([*names, "BTC/USD", "NONE"])
+        assert set(found) == {*names, "BTC/USD"}
+        assert len(rig.rest.asked("GET", "/v2/assets")) == 2
 
 
 async def test_reads_are_asked_again_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

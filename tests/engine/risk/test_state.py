@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import HOUR_NS, MINUTE_NS, SECOND_NS
+from engine.events import HOUR_NS, MINUTE_NS, SECOND_NS, Assets
 
 
 def test_trading_state_is_halted_until_activated(desk: Any) -> None:
@@ -164,3 +164,15 @@ def test_session_gate_does_not_concern_crypto(desk: Any) -> None:
     d = desk(calendar="XNYS", now_ns=MIDNIGHT_NS, allow_queued_entries=False, no_entry_before_close_s=300)
     d.bar(100, "BTC/USD")
     assert d.refusal("buy", "1", "BTC/USD", time_in_force="gtc") == ""
+
+
+def test_what_the_broker_says_of_a_symbol_binds_entries(desk: Any) -> None:
+    """C23, C25: whether it trades at all, short and in fractions; not asked yet, that is left to the venue."""
+    d = desk()
+    assert d.refusal("buy", "0.5") == ""
+    d.risk.on_assets(Assets(d.now_ns, d.now_ns, tradable=("SPY",), fractionable=(), shortable=()))
+    assert d.refusal("buy", "1") == ""
+    assert d.refusal("buy", "0.5").startswith("C25: SPY does not trade in fractions")
+    assert d.refusal("sell", "1") == "C23: would be short 1 SPY, which cannot be borrowed"
+    d.risk.on_assets(Assets(d.now_ns, d.now_ns, tradable=(), fractionable=(), shortable=()))
+    assert d.refusal("buy", "1") == "C23: SPY cannot be traded at the broker"
