@@ -26,6 +26,7 @@ class Book:
         open: ids of orders that have not ended as far as we were told.
         unknown: ids of orders whose outcome nobody knows, with what is known of them.
         tombstones: ids that were believed never to have arrived; one that turns up is canceled.
+        awaited: ids of executions that REST has told and the stream ought to.
         frozen: symbols with an unknown order, for which nothing new is sent.
         counts: how often each rare thing happened.
     """
@@ -37,6 +38,7 @@ class Book:
         self.open: dict[str, None] = {}
         self.unknown: dict[str, str] = {}
         self.tombstones: dict[str, None] = {}
+        self.awaited: set[str] = set()
         self.frozen: dict[str, int] = {}
         self.counts: dict[str, int] = {}
         self._told: dict[str, OrderStatus] = {}

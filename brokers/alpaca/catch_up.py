@@ -24,20 +24,17 @@ from engine.events import SECOND_NS, Fill
 ACTIVITY_PAGE, ORDER_PAGE = 100, 500
 PAGES_MAX = 1000
 OVERLAP_NS = 60 * SECOND_NS
-UNTOLD_AFTER_NS = 5 * SECOND_NS
-"""An execution this old that the stream has not told is missing, not late."""
-
 HOLE_WAITS_S = (0.25, 1.0, 2.0, 4.0, 8.0)
 
 
 class CatchUp:
     """Read what was missed, and publish it through the book.
 
-    `on_untold` hears of every execution that the stream ought to have told by now.
+    `on_untold` hears of every execution that the stream has not told yet.
     """
 
     def __init__(
-        self, rest: Rest, book: Book, *, sleep: Sleep = asyncio.sleep, on_untold: Callable[[str], None] | None = None
+        self, rest: Rest, book: Book, *, sleep: Sleep = asyncio.sleep, on_untold: Callable[[Fill], None] | None = None
     ) -> None:
         self._rest, self._book, self._sleep, self._on_untold = rest, book, sleep, on_untold
         self._filling: dict[str, asyncio.Lock] = {}
@@ -78,8 +75,9 @@ class CatchUp:
                 book.log.warning("an execution that the stream did not tell", order=fill.client_order_id, qty=str(qty))
                 if book.publish is not None:
                     book.publish(fill)
-                if self._on_untold is not None and fill.ts_recv_ns - fill.ts_event_ns >= UNTOLD_AFTER_NS:
-                    self._on_untold(f"it did not tell an execution of order {fill.client_order_id}")
+                if self._on_untold is not None:
+                    book.awaited.add(fill.execution_id)
+                    self._on_untold(fill)
         return found
 
     async def _our_id(self, record: FillRecord) -> str:

@@ -218,12 +218,12 @@ class DataLine:
                 unseen = await gap.unseen_bars(symbols, last_ns, now_ns - watch.grace_ns)
                 is_busy = any(bar.ts_event_ns > last_ns - MINUTE_NS for bar in unseen)
             else:
-                is_busy = await gap.has_trades(symbols, last_ns)
+                is_busy = await gap.has_ticks(symbols, last_ns)
         except BrokerError as error:
             raise StreamLost(f"{self.name}: silent, and REST cannot say why: {error}") from None
         if is_busy and max(self.reader.data_ns, self._connected_ns) == last_ns:
             self.reader.counts.silences += 1
-            raise StreamLost(f"{self.name}: connected but mute: REST knows trades that the stream did not bring")
+            raise StreamLost(f"{self.name}: connected but mute: REST knows of what the stream did not bring")
         await self._sleep(SETTLE_S)
 
     async def _question_symbols(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from brokers.alpaca.history import History
 from brokers.alpaca.seen import Seen
-from engine.events import EVENT_CLASS, MINUTE_NS, SECOND_NS, Bar, MarketEvent, News, Trade
+from engine.events import EVENT_CLASS, MINUTE_NS, SECOND_NS, Bar, MarketEvent, News, Quote, Trade
 
 BAR_MARGIN_NS, TICK_MARGIN_NS = 2 * MINUTE_NS, 5 * SECOND_NS
 NEWS_MARGIN_NS = 5 * MINUTE_NS
@@ -89,10 +89,13 @@ class Gap:
                 found.append(bar)
         return found
 
-    async def has_trades(self, symbols: Sequence[str], since_ns: int) -> bool:
-        """Tell whether any of the symbols has traded after `since_ns`."""
-        latest = await self._history.latest_trades(self._named(symbols))
-        return any(trade.ts_event_ns > since_ns - self._delay_ns for trade in latest)
+    async def has_ticks(self, symbols: Sequence[str], since_ns: int) -> bool:
+        """Tell whether any of the symbols has traded after `since_ns`, or been quoted where quotes are wanted."""
+        names = self._named(symbols)
+        ticks: list[Trade | Quote] = [*await self._history.latest_trades(names)]
+        if self._wanted.quotes:
+            ticks += await self._history.latest_quotes(names)
+        return any(tick.ts_event_ns > since_ns - self._delay_ns for tick in ticks)
 
     def _named(self, symbols: Sequence[str]) -> Sequence[str]:
         return self._seen.symbols() if "*" in symbols else symbols

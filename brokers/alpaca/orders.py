@@ -29,11 +29,13 @@ from brokers.alpaca.settlement import Settlement
 from brokers.alpaca.trade_updates import TradeLine
 from engine.clock import Clock, LiveClock
 from engine.errors import BrokerError
-from engine.events import NEVER_NS, Approved, Fill
+from engine.events import NEVER_NS, SECOND_NS, Approved, Fill
 from engine.ports import AccountState, Asset, Publish
 
 CANCEL_ALL_TRIES, CANCEL_ALL_WAIT_S = 60, 0.5
 CATCH_UP_WAIT_S = 2.0
+UNTOLD_AFTER_S = 5.0
+"""An execution this old that the stream has not told is missing, not late."""
 
 
 class AlpacaBroker:
@@ -76,7 +78,7 @@ class AlpacaBroker:
         )
         # A local server plays its tape at any speed: what it says is never called too early.
         self._book = Book(self._clock, ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS)
-        self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._distrust)
+        self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._suspect)
         settlement = self._settlement = Settlement(
             self._rest, self._book, self._catch_up, cancel=lambda order_id: self.cancel(order_id, 0), sleep=sleep
         )
@@ -243,11 +245,19 @@ class AlpacaBroker:
             not is_known and (record.order_class or "") in updates.GROUPS and bool(self._sender.sending or book.unknown)
         )
 
-    def _distrust(self, reason: str) -> None:
-        """Give up an order stream that leaves executions out: it may be mute, and only a new one can tell."""
+    def _suspect(self, fill: Fill) -> None:
+        """An execution was found by REST: unless the stream tells it very soon, it may be mute."""
         if self._is_caught_up:
+            self._start(partial(self._distrust, fill))
+
+    async def _distrust(self, fill: Fill) -> None:
+        """Give up an order stream that leaves executions out: only a new one can tell whether it is mute."""
+        awaited, age_s = self._book.awaited, (fill.ts_recv_ns - fill.ts_event_ns) / SECOND_NS
+        await self._sleep(max(0.0, UNTOLD_AFTER_S - age_s))
+        if fill.execution_id in awaited and self._is_caught_up:
             self._book.count("mute order streams")
-            self.session.drop(reason)
+            self.session.drop(f"it did not tell an execution of order {fill.client_order_id}")
+        awaited.discard(fill.execution_id)
 
     async def _caught_up(self) -> None:
         """After each connection read what the stream did not tell, then only keep the connection company."""

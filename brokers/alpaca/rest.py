@@ -156,8 +156,8 @@ class Rest:
         if status != 429:
             return 0.0
         reset_s = _number(headers.get("X-Ratelimit-Reset"))
-        if reset_s is None:
-            return PAUSE_S
+        if reset_s is None or _number(headers.get("X-Ratelimit-Remaining")):
+            return PAUSE_S  # requests are left: not the minute is used up, something else was too much for a moment
         return min(PAUSE_MAX_S, max(PAUSE_S, reset_s - self._clock.now_ns() / SECOND_NS))
 
 

@@ -40,7 +40,7 @@ class FeedSettings(BaseModel):
         description="How far back to fetch at the start, in seconds, so that strategies begin warm.",
     )  # fmt: skip
     silence_max_s: float = Field(
-        15.0, gt=0, allow_inf_nan=False,
+        12.0, gt=0, allow_inf_nan=False,
         description="How long an open market may be silent before REST is asked if the stream is mute, in seconds.",
     )  # fmt: skip
     rest_requests_per_min: float = Field(

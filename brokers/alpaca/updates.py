@@ -90,4 +90,6 @@ def _take_fill(book: Book, update: UpdateRecord, order_id: str, ts_ns: int) -> N
     if not update.qty or update.price is None or not update.execution_id:
         return  # nothing to book; if it was true, the order shows a hole
     one = Execution(order_id, update.execution_id, update.qty, update.price, record.filled_qty or None)
-    book.tell_fills(book.executions.book([one]), record.symbol, record.side, ts_ns)
+    booked = book.executions.book([one])
+    book.awaited.discard(booked[0][0].execution_id)
+    book.tell_fills(booked, record.symbol, record.side, ts_ns)

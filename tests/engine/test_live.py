@@ -65,7 +65,7 @@ def _fresh_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, name, 0.001)
 
 
-def config(folder: Path, **broker: Any) -> Any:
+def config(folder: Path, limit: float = 0.0, **broker: Any) -> Any:
     strategy = folder / "once.py"
     strategy.write_text(STRATEGY)
     return from_dict(
@@ -73,7 +73,8 @@ def config(folder: Path, **broker: Any) -> Any:
             "mode": "paper", "name": "live", "seed": 1, "calendar": "24/7", "out_dir": str(folder),
             "feed": {"use": f"{FAKES}:FakeFeed"},
             "broker": broker or {"use": f"{FAKES}:FakeBroker"},
-            "strategies": [{"name": "once", "use": f"{strategy}:Once", "symbols": ["SPY"]}],
+            "strategies": [{"name": "once", "use": f"{strategy}:Once", "symbols": ["SPY"],
+                            "params": {"limit": limit}}],
             "risk": {"profile": "wide"},
         }
     )  # fmt: skip
@@ -164,6 +165,75 @@ async def test_an_order_accepted_but_unanswered_is_adopted(tmp_path: Path) -> No
     found = Reconciler(run.core).compare(await broker.state(0))
     assert [(update.client_order_id, update.status) for update in found.adopted] == [("live-once-1", "accepted")]
     run.journal.close()
+
+
+def killed_after_an_approval(folder: Path) -> Any:
+    """Leave a journal whose last record is what the strategy asked for; return the broker that has it in line."""
+    run = Run(config(folder), Journal(folder / "run.journal"))
+    run.begin("PA1", now_ns=fakes.START_NS)
+    now = fakes.START_NS + 1
+    run.core.process(AccountOpened("PA1", now, now, Decimal(10_000), 1, {}, {}))
+    run.core.process(Reconciliation(now, now, ZERO))
+    run.core.process(fakes.bar(1, 100.0))
+    run.journal.close()
+    return run.core.broker
+
+
+async def test_an_approval_that_is_the_last_record_of_a_killed_run_is_not_sent_again(tmp_path: Path) -> None:
+    """It was sent, or may have been: the venue is asked. Where it has filled meanwhile, it would fill twice."""
+    broker = killed_after_an_approval(tmp_path)
+    (last,) = [record for record in records(tmp_path) if isinstance(record, Approved)]
+    assert records(tmp_path)[-1] == last
+    broker.take(last, lambda event: None)
+    run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
+    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    assert "live-once-1" in fakes.FakeBroker.book["asked"]
+    assert run.core.orders.orders["live-once-1"].filled_qty == 10
+
+
+async def test_a_cancel_that_a_kill_may_have_swallowed_is_sent_again(tmp_path: Path) -> None:
+    """Nobody asks twice for an end that is on its way, so the start does."""
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+    await session(tmp_path, lambda core: bool(fakes.FakeBroker.book["sent"]), limit=90.0)
+    ledger = Journal(tmp_path / "run.journal", follow=True)
+    run = Run(config(tmp_path, limit=90.0), ledger, again=True)
+    run.begin("PA1")
+    for event in run.recorded_inputs():
+        run.core.process(event)
+    now = run.core.now_ns
+    run.core.process(Command("cancel_all", now, now))
+    assert run.core.orders.orders["live-once-1"].status == "pending_cancel"
+    ledger.close()
+    assert fakes.FakeBroker.book["canceled"] == []
+    await session(tmp_path, lambda core: bool(fakes.FakeBroker.book["canceled"]), limit=90.0)
+    assert fakes.FakeBroker.book["canceled"] == ["live-once-1"]
+
+
+async def test_an_order_that_had_ended_and_lives_at_the_venue_is_canceled(tmp_path: Path) -> None:
+    """It would fill beside the controls. One that has only just ended may still be listed."""
+    run = await session(tmp_path, lambda core: core.events >= 2)
+    intent = Intent("live-once-9", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99))
+    order = Order(intent)
+    run.core.orders.place(order, Approved(intent, 1, 0, 1, Decimal(100), "bar"))
+    ended_ns = fakes.FakeBroker.book["clock"]
+    run.core.orders.update(OrderUpdate("live-once-9", "rejected", ended_ns, ended_ns))
+    book = fakes.FakeBroker.book
+    book["open"]["live-once-9"] = fakes.OpenOrder("live-once-9", "b", "SPY", "buy", Decimal(10), ZERO, "accepted")
+    reconciler, broker = Reconciler(run.core), fakes.FakeBroker(None)
+    assert reconciler.compare(await broker.state(0)).undead == ()
+    book["clock"] += 10 * 10**9
+    found = reconciler.compare(await broker.state(0))
+    assert found.undead == ("live-once-9",)
+    assert not found.foreign
+
+
+async def test_orders_that_open_while_all_was_quiet_are_read_soon(tmp_path: Path, monkeypatch: Any) -> None:
+    """The long wait of an account without orders ends with the first order."""
+    monkeypatch.setattr(live, "RECONCILE_IDLE_S", 3_600.0)
+    fakes.FakeBroker.reset(silent=True)
+    fakes.FakeFeed.script = [fakes.bar(1, 100.0)]
+    run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
+    assert run.core.portfolio.cash_usd == Decimal(9_000)
 
 
 async def test_a_foreign_position_is_taken_note_of_and_left_alone(tmp_path: Path) -> None:

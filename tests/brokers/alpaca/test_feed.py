@@ -474,7 +474,7 @@ async def test_a_mute_stream_is_found_out_within_the_grace(monkeypatch: pytest.M
         await peer.send(bar("SPY", OPEN_NS))
         await until(lambda: rig.events)
         rig.rest.on("GET", "/v2/stocks/bars", (200, {"bars": {"SPY": [row(OPEN_NS), row(OPEN_NS + MINUTE_NS)]}}))
-        await rig.time.pass_s(73)  # 10:32:13: the bar of 09:31 is due until 09:32:15
+        await rig.time.pass_s(70)  # 09:32:10: the bar of 09:31 is due until 09:32:12
         assert rig.feed.lines["stocks"].lost == 0
         await rig.time.pass_s(3)
         await until(lambda: rig.feed.lines["stocks"].lost == 1)
