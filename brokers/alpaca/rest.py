@@ -14,6 +14,7 @@ import msgspec
 
 from brokers.alpaca.keys import Keys
 from brokers.alpaca.limiter import Limiter, Purpose, Sleep
+from brokers.alpaca.post import Poster
 from engine.clock import Clock
 from engine.errors import BrokerError
 from engine.events import SECOND_NS
@@ -25,6 +26,7 @@ Method = Literal["GET", "POST", "PATCH", "DELETE"]
 Query = Mapping[str, str | int]
 Decoded = TypeVar("Decoded")
 
+ORDERS_PATH = "/v2/orders"
 READ_TRIES, READ_WAIT_S = 4, 0.5
 PAUSE_S, PAUSE_MAX_S = 1.0, 60.0
 _TEXT_SHOWN = 200
@@ -83,6 +85,7 @@ class Rest:
         self.url, self._keys, self._timeout_s, self._limiter = url, keys, timeout_s, limiter
         self._clock, self._sleep = clock, sleep
         self._session: ClientSession | None = None
+        self._orders: Poster  # of the session
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -101,14 +104,20 @@ class Rest:
         session = self._session or self._open()
         data = None if body is None else msgspec.json.encode(body)
         try:
+            if method == "POST" and path == ORDERS_PATH and data is not None:
+                return self._heeded(*await self._orders.send(data))
             async with session.request(method, self.url + path, params=query, data=data, allow_redirects=False) as got:
-                answer = Answer(got.status, await got.read(), self._pause_s(got.status, got.headers))
-                self._limiter.heed(_number(got.headers.get("X-Ratelimit-Remaining")), answer.pause_s)
-                return answer
+                return self._heeded(got.status, got.headers, await got.read())
         except TimeoutError:
             raise NoAnswer(f"{method} {path}: no answer within {self._timeout_s:g} s") from None
         except (ClientError, OSError) as error:
             raise NoAnswer(f"{method} {path}: {type(error).__name__}") from None
+
+    def _heeded(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        said = body if status < 300 else self._keys.hidden(body)
+        answer = Answer(status, said, self._pause_s(status, headers))
+        self._limiter.heed(_number(headers.get("X-Ratelimit-Remaining")), answer.pause_s)
+        return answer
 
     async def get(self, path: str, kind: type[Decoded], query: Query | None = None) -> Decoded:
         """Read, and ask again when there was no answer, one of the server's own faults, or a rate limit.
@@ -150,6 +159,7 @@ class Rest:
         )
         # aiohttp itself repeats what is idempotent when a kept connection breaks; here nobody repeats behind our back.
         self._session._retry_connection = False
+        self._orders = Poster(self._session, self.url, ORDERS_PATH, headers, timeout_s=self._timeout_s)
         return self._session
 
     def _pause_s(self, status: int, headers: Mapping[str, str]) -> float:
