@@ -204,6 +204,17 @@ class Link(Event, frozen=True, gc=False):
     reason: str = ""
 
 
+class Backfill(Event, frozen=True, gc=False):
+    """The feed is behind and fetches what the run has missed, or with `done` has caught up.
+
+    In between strategies fill their windows and trade nothing: what they are told is not the market of this moment.
+    """
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    done: bool
+
+
 class AccountOpened(Event, frozen=True, gc=False):
     """The account as it stood before the run's first order: its cash, and positions that are not ours to trade.
 
@@ -237,6 +248,7 @@ class Reconciliation(Event, frozen=True, gc=False):
 
     `cash_adjustment_usd` is what explains the cash when all executions agree: fees, dividends, interest. `disagreeing`
     are symbols whose positions differ, confirmed twice: they are frozen, and with `halts` so is everything.
+    `coins_charged` are what the broker has kept of coins that were bought, as its fee.
     """
 
     ts_event_ns: int
@@ -245,6 +257,7 @@ class Reconciliation(Event, frozen=True, gc=False):
     disagreeing: tuple[str, ...] = ()
     halts: bool = False
     reason: str = ""
+    coins_charged: dict[str, Decimal] = {}
 
 
 class AccountTerms(Event, frozen=True, gc=False):
@@ -491,7 +504,7 @@ class RunEnded(Event, frozen=True, gc=False):
 
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
 RareEvent = (
-    Status | CorporateAction | Command | Tick | Link | AccountOpened | Assets | Reconciliation
+    Status | CorporateAction | Command | Tick | Link | Backfill | AccountOpened | Assets | Reconciliation
     | AccountTerms | AccountStatement
 )  # fmt: skip
 InboxEvent = MarketEvent | RareEvent | Signal | OrderUpdate | Fill

@@ -119,6 +119,7 @@ class Portfolio:
         self.multiplier = multiplier
         self.markets: dict[str, Market] = {}
         self.books: dict[str, StrategyBook] = {}
+        self.coins_charged: dict[str, Decimal] = {}
         self.fees_usd = ZERO
         self.equity = float(cash_usd)
         self.gross = self.net_high = self.net_low = 0.0
@@ -266,6 +267,26 @@ class Portfolio:
     def adjust(self, amount_usd: Decimal) -> None:
         """Book what the broker credited or charged outside executions; it belongs to no strategy."""
         self._pay(self.book(FOREIGN), amount_usd)
+
+    def charge(self, symbol: str, qty: Decimal) -> None:
+        """Take coins that the broker has kept as its fee out of the books, from the largest position first.
+
+        What they had cost is a loss of the strategy that bought them.
+        """
+        market, left = self.market(symbol), qty
+        held = [book.positions[symbol] for book in self.books.values() if symbol in book.positions]
+        for position in sorted(held, key=lambda position: -position.qty):
+            taken = max(ZERO, min(left, position.qty))
+            if taken:
+                cost = _share(position.cost_usd, taken, position.qty)
+                position.cost_usd -= cost
+                position.realized_usd -= cost
+                position.qty -= taken
+                left -= taken
+        market.position_qty -= qty - left
+        self.coins_charged[symbol] = self.coins_charged.get(symbol, ZERO) + qty
+        self.expose(market)
+        self.value(self.equity_usd())
 
     def act(self, action: CorporateAction) -> None:
         """Apply a split, dividend or symbol change to every book that holds the symbol.

@@ -24,6 +24,8 @@ SETTLING_NS = 5 * SECOND_NS
 
 HALT_AFTER_NS = 60 * SECOND_NS
 CENT = Decimal("0.01")
+COIN_FEE_MAX = Decimal("0.005")
+"""The largest share of coins bought that may be missing as the broker's fee; twice what Alpaca charges."""
 
 
 class Findings(NamedTuple):
@@ -131,11 +133,13 @@ class Reconciler:
                 known = before.get(symbol)
                 since = known[2] if known is not None and known[:2] == (here, there) else now
                 self._differing[symbol] = here, there, since
+        charged = self._coins_charged(now) if settled else {}
+        self._differing = {symbol: seen for symbol, seen in self._differing.items() if symbol not in charged}
         confirmed = tuple(symbol for symbol, (*_, since) in self._differing.items() if since < now)
         self.mismatches += bool(confirmed)
         lasting = [symbol for symbol in confirmed if now - self._differing[symbol][2] >= HALT_AFTER_NS]
         adjustment = self._cash_adjustment(state) if settled and not self._differing else ZERO
-        if self._begun and confirmed == self._told and not adjustment and not lasting:
+        if self._begun and confirmed == self._told and not (adjustment or lasting or charged):
             return None
         if not self._begun and (self._differing and not confirmed):
             return None  # not yet believed: a second reading decides
@@ -143,7 +147,20 @@ class Reconciler:
         reason = "; ".join(
             f"{symbol}: {here} here, {there} there" for symbol, (here, there, _) in self._differing.items()
         )
-        return Reconciliation(now, now, adjustment, confirmed, halts=bool(lasting), reason=reason)
+        return Reconciliation(
+            now, now, adjustment, confirmed, halts=bool(lasting), reason=reason, coins_charged=charged
+        )
+
+    def _coins_charged(self, now_ns: int) -> dict[str, Decimal]:
+        """Return the coins that are missing, by two readings, and are no more than a fee on those that were bought."""
+        books, charged = self._core.portfolio.coins_charged, {}
+        for symbol, (here, there, since) in self._differing.items():
+            if "/" in symbol and since < now_ns and there < here:
+                orders = (one for one in self._core.orders.orders.values() if one.symbol == symbol and one.sign > 0)
+                bought = sum((one.filled_qty for one in orders), ZERO)
+                if here - there <= bought * COIN_FEE_MAX - books.get(symbol, ZERO):
+                    charged[symbol] = here - there
+        return charged
 
     def _cash_adjustment(self, state: AccountState) -> Decimal:
         """Return what fees, dividends and interest explain: a difference in cash that two readings agree on."""

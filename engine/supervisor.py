@@ -16,6 +16,7 @@ from engine.events import (
     Assets,
     AccountStatement,
     AccountTerms,
+    Backfill,
     CancelRequest,
     Command,
     CorporateAction,
@@ -52,7 +53,7 @@ class Supervisor:
 
     def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
         self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
-        self._begun = False
+        self._begun = self._is_active = self._is_behind = False
         followed = dict.fromkeys(symbol for strategy in core.strategies.values() for symbol in strategy.symbols)
         self._followed = frozenset(followed)
         self._shown = tuple(followed) if len(followed) <= MARKS_PER_SNAPSHOT_MAX else ()
@@ -77,7 +78,7 @@ class Supervisor:
         self.snapshot(started.ts_event_ns)  # what every return is measured from
 
     def _activate(self, ts_ns: int) -> None:
-        self._core.warming_up = False
+        self._is_active, self._core.warming_up = True, self._is_behind
         self.apply([self._core.risk.activate(ts_ns)])
 
     def finish(self, *, ended: bool) -> None:
@@ -226,9 +227,14 @@ class Supervisor:
             self._core.risk.on_assets(event)
         elif isinstance(event, Link):
             self._core.risk.on_link(event, self._core.now_ns)
+        elif isinstance(event, Backfill):
+            self._is_behind = not event.done
+            self._core.warming_up = self._is_behind or not self._is_active
         elif isinstance(event, Reconciliation):
             self._core.portfolio.adjust(event.cash_adjustment_usd)
-            if self._core.warming_up:
+            for symbol, qty in event.coins_charged.items():
+                self._core.portfolio.charge(symbol, qty)
+            if not self._is_active:
                 self._activate(self._core.now_ns)
             self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
         elif isinstance(event, AccountTerms):

@@ -62,6 +62,7 @@ class ADay(Strategy):
 
     auction: bool = False
     raises: bool = False
+    coins: bool = False
 
     def on_start(self) -> None:
         self.done = 0
@@ -71,6 +72,8 @@ class ADay(Strategy):
         ]  # fmt: skip
         if self.auction:
             self.steps.insert(0, (at("9:24"), self._at_the_open))
+        if self.coins:
+            self.steps = [(at("9:31"), self._buy_coin), (at("9:58"), self._close)]
         if self.raises:
             self.steps.insert(3, (at("9:33"), self._raise))
 
@@ -84,6 +87,12 @@ class ADay(Strategy):
 
     def _at_the_open(self, symbol: str) -> None:
         self.buy(symbol, 5, time_in_force="opg")
+
+    def _buy_coin(self, symbol: str) -> None:
+        self.buy(symbol, 1)
+
+    def _close(self, symbol: str) -> None:
+        self.close_position(symbol)
 
     def _raise(self, symbol: str) -> None:
         raise RuntimeError(f"an author's mistake with {symbol}")
@@ -111,21 +120,25 @@ class Daemon:
     venue: ClassVar[Local]
     latest: ClassVar[Daemon]
 
-    def __init__(self, local: Local, folder: Path, feed: dict[str, Any], params: dict[str, Any], first: int) -> None:
+    def __init__(
+        self, local: Local, folder: Path, feed: dict[str, Any], params: dict[str, Any], first: int,
+        symbol: str,
+    ) -> None:  # fmt: skip
         Daemon.venue, Daemon.latest = local, self
         self.local, self.path = local, folder / "run.journal"
         self.config = from_dict(
             {
                 "mode": "paper", "name": "day", "seed": 7, "calendar": "XNYS", "out_dir": str(folder),
                 "handler_budget_ms": 1e6,
-                "feed": {"use": f"{HERE}:QuickFeed", "symbols": ["AAPL"], "quotes": True, "server_url": local.url,
+                "feed": {"use": f"{HERE}:QuickFeed", "symbols": [symbol], "quotes": True, "server_url": local.url,
                          "rest_requests_per_min": 1e6, **feed},
                 "broker": {"use": f"{HERE}:QuickBroker", "server_url": local.url, "timeout_s": 0.15,
                            "requests_per_min": 100_000.0},
-                "strategies": [{"name": "day", "use": f"{HERE}:ADay", "symbols": ["AAPL"], "params": params}],
+                "strategies": [{"name": "day", "use": f"{HERE}:ADay", "symbols": [symbol], "params": params}],
                 "risk": RISK,
             }
         )  # fmt: skip
+        self.symbol = symbol
         self.broken: list[str] = []
         self.ended: list[str] = []
         self.minute = first
@@ -182,7 +195,8 @@ class Daemon:
         for _ in range(count):
             clock = f"{9 + self.minute // 60}:{self.minute % 60:02}"
             news = story(clock, f"at {clock}", news_id=str(self.minute))
-            await self.local.happen(quote(clock, price - 0.01, price + 0.01), bar(clock, price), news)
+            ask = quote(clock, price - 0.01, price + 0.01, self.symbol)
+            await self.local.happen(ask, bar(clock, price, self.symbol), news)
             self._look_at_exposure(price)
             now = at(clock)
             with suppress(TimeoutError):
@@ -269,7 +283,7 @@ class Daemon:
 @asynccontextmanager
 async def daemon(
     monkeypatch: pytest.MonkeyPatch, folder: Path, feed: dict[str, Any] | None = None,
-    params: dict[str, Any] | None = None, *, first: int = 31, **server: Any,
+    params: dict[str, Any] | None = None, *, first: int = 31, symbol: str = "AAPL", **server: Any,
 ) -> AsyncIterator[Daemon]:  # fmt: skip
     """Run a daemon in front of a venue whose day begins at minute `first` after nine; stop what is left at the end."""
     monkeypatch.setenv("APCA_API_KEY_ID", KEY)
@@ -278,9 +292,9 @@ async def daemon(
         monkeypatch.setattr(live, name, getattr(live, name) / 100)
     monkeypatch.setattr("brokers.alpaca.stream.GREET_S", 0.2)
     options = {"requests_per_min": 0, "data_requests_per_min": 0} | server
-    async with running([quote(f"9:{first - 1}")], **options) as local:
+    async with running([quote(f"9:{first - 1}", symbol=symbol)], **options) as local:
         await local.step(1)
-        made = Daemon(local, folder, feed or {}, params or {}, first)
+        made = Daemon(local, folder, feed or {}, params or {}, first, symbol)
         made.start()
         try:
             yield made
