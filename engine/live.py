@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from decimal import setcontext
 from functools import partial
@@ -23,6 +24,7 @@ from engine.events import (
     Command,
     Fill,
     InboxEvent,
+    MarketEvent,
     OrderUpdate,
     Tick,
 )  # fmt: skip
@@ -43,6 +45,8 @@ TICK_EVERY_S = 0.25
 RECONCILE_OPEN_S, RECONCILE_IDLE_S, RECONCILE_START_S = 5.0, 30.0, 1.0
 RECONCILE_START_ROUNDS = 30
 FILLS_OVERLAP_NS = 600 * SECOND_NS
+KNOWN_EVENTS_MAX = 500_000
+"""How many of a journal's last market events a feed is told of: half an hour of a full market's minutes."""
 
 
 class Stopwatch:
@@ -222,10 +226,14 @@ class Daemon:
     def _follow_inputs(self) -> None:
         """Do over what the journal holds, from the events that it holds."""
         ledger, core = self.run.journal, self.core
+        latest: deque[MarketEvent] = deque(maxlen=KNOWN_EVENTS_MAX)
         for event in self.run.recorded_inputs():
             core.process(event)
+            if isinstance(event, MarketEvent):
+                latest.append(event)
         if ledger.following:
             raise Divergence(ledger.seq + 1, ledger.rest(), "")
+        cast(LiveFeed, self.run.feed).know(latest)
         self.log.info("recovered from the journal", records=ledger.seq, events=core.events)
 
     async def _reconcile_at_start(self, broker: LiveBroker) -> None:

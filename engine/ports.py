@@ -65,6 +65,13 @@ class LiveFeed(Protocol):
     span_ns: tuple[int, int]
     fingerprint: str
 
+    def know(self, events: Sequence[MarketEvent]) -> None:
+        """Take note of the last events of a journal that goes on, before `run`: what came since is missing.
+
+        While it, or anything else of the past, is being fetched, `Backfill` says so.
+        """
+        ...
+
     async def run(self, publish: Publish) -> None:
         """Publish events until canceled; reconnecting is the feed's own business. One that returns has ended."""
         ...
@@ -259,6 +266,9 @@ class SilentFeed:
     def __init__(self, symbols: Sequence[str], fingerprint: str = "") -> None:
         self.symbols: Sequence[str] = tuple(sorted(symbols))
         self.fingerprint = fingerprint
+
+    def know(self, events: Sequence[MarketEvent]) -> None:
+        """Miss nothing."""
 
     async def run(self, publish: Publish) -> None:
         """Publish nothing."""

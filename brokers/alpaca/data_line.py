@@ -7,7 +7,7 @@ in order. Reading itself never waits for any of this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +22,7 @@ from brokers.alpaca.refusals import StreamLost
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock
 from engine.errors import BrokerError, FeedError, TradingError
-from engine.events import MINUTE_NS, SECOND_NS, InboxEvent
+from engine.events import DAY_NS, MINUTE_NS, SECOND_NS, InboxEvent
 from engine.ports import Publish
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class DataLine:
         gap: fills what was missed; None where nothing can be.
         watch: tells when silence is suspicious; None where it never is.
         backfill_s: how much of the past to fetch at the first connection.
+        known_ns: when an earlier life of the run last had data; then what came since is fetched in its place.
+        on_filled: told the name each time that nothing of the past is missing any more.
 
     Attributes:
         reader: decodes, counts and publishes.
@@ -56,11 +58,12 @@ class DataLine:
     def __init__(
         self, name: str, url: str, *, keys: Keys, channels: Mapping[str, Sequence[str]], reader: FrameReader,
         gap: Gap | None, watch: Watch | None, publish: Publish, clock: Clock, sleep: Sleep = asyncio.sleep,
-        backfill_s: float = 0.0,
+        backfill_s: float = 0.0, known_ns: int = 0, on_filled: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self.name, self.url, self.channels, self.reader = name, url, channels, reader
         self._keys, self._gap, self._watch, self._publish = keys, gap, watch, publish
         self._clock, self._sleep, self._backfill_ns = clock, sleep, round(backfill_s * SECOND_NS)
+        self._known_ns, self._on_filled = known_ns, on_filled or (lambda name: None)
         self._held: list[InboxEvent] = []
         self._connected_ns = 0
         self._gap_since_ns = 0
@@ -76,7 +79,9 @@ class DataLine:
         await self._expect(socket, "authenticated")
         now_ns = self._clock.now_ns()
         first = not self._connected_ns
-        if first:
+        if first and self._known_ns:
+            self._gap_since_ns = max(self._known_ns, now_ns - DAY_NS)
+        elif first:
             self._gap_since_ns = now_ns - self._backfill_ns if self._backfill_ns else 0
         elif not self._gap_since_ns:
             self._gap_since_ns = self.reader.data_ns or self._connected_ns
@@ -153,10 +158,13 @@ class DataLine:
     async def _fill(self) -> None:
         """Publish what was missed, then what was held back; look a second time once REST has settled."""
         if self._gap is None or not self._gap_since_ns:
+            self._on_filled(self.name)
             return
         since_ns = self._gap_since_ns
         filled = await self._fill_once(since_ns)
         await self._release()
+        if filled:
+            self._on_filled(self.name)
         while True:
             await self._sleep(SETTLE_S)
             # A bar that closed just before we were back may not have been served at the first look.
@@ -165,6 +173,7 @@ class DataLine:
                 break
         self._gap_since_ns = 0
         self.reader.seen.close_window()
+        self._on_filled(self.name)
 
     async def _fill_once(self, since_ns: int) -> bool:
         assert self._gap is not None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+from engine.events import Bar, MarketEvent, News, Trade
+
 MINUTES_KEPT = 32
 ARTICLES_KEPT = 4096
 
@@ -32,6 +34,16 @@ class Seen:
         if now_ns > self.recv_ns:
             self.recv_ns = now_ns
         return self.recv_ns
+
+    def know(self, event: MarketEvent) -> None:
+        """Take note of what an earlier life of the run was given."""
+        self.receive(event.ts_recv_ns)
+        if isinstance(event, Bar) and not event.revised:
+            self.minute(event.ts_event_ns).add(event.symbol)
+        elif isinstance(event, Trade):
+            self.is_new_trade(event.symbol, event.ts_event_ns, event.trade_id)
+        elif isinstance(event, News) and event.news_id.isdecimal():
+            self.is_new_article(int(event.news_id), event.ts_event_ns)
 
     def close_window(self) -> None:
         """The gap is filled."""

@@ -7,7 +7,7 @@ puts the parts together; the protocol is in `data_line`, the decoding in `frames
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from brokers.alpaca.data_line import DataLine
 from brokers.alpaca.frames import AHEAD_MAX_NS, Counts, FrameReader
@@ -23,7 +23,7 @@ from brokers.alpaca.session import GREET_S, Session, together
 from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock, LiveClock, Sessions
-from engine.events import MINUTE_NS, NEVER_NS
+from engine.events import MINUTE_NS, NEVER_NS, Backfill, MarketEvent, News
 from engine.ports import Publish
 
 STOCK_PATHS = {
@@ -66,6 +66,8 @@ class AlpacaFeed:
         self.lines: dict[str, Session] = {}
         self._seen = Seen()
         self._limiter = Limiter(settings.rest_requests_per_min, self._clock, sleep)
+        self._known_ns: dict[str, int] = {}
+        self._behind: set[str] = set()
 
     @staticmethod
     def clock(settings: FeedSettings) -> Clock:
@@ -82,6 +84,12 @@ class AlpacaFeed:
         """Whether every stream has a connection."""
         return bool(self.lines) and all(line.down_since_ns is None for line in self.lines.values())
 
+    def know(self, events: Iterable[MarketEvent]) -> None:
+        for event in events:
+            self._seen.know(event)
+            name = "news" if isinstance(event, News) else "crypto" if "/" in event.symbol else "stocks"
+            self._known_ns[name] = event.ts_recv_ns
+
     async def run(self, publish: Publish) -> None:
         """Publish until canceled, or until the tape of a local server has ended.
 
@@ -95,6 +103,9 @@ class AlpacaFeed:
         )  # fmt: skip
         try:
             lines = [make(rest, publish) for make in self._makers()]
+            if self._known_ns or self.settings.backfill_s:
+                self._behind = {line.name for line in lines}
+                self._tell_backfill(publish, done=False)
             self.lines = {
                 line.name: Session(
                     line, seed=self.seed + index, clock=self._clock, sleep=self._sleep, headers=HEADERS,
@@ -106,6 +117,16 @@ class AlpacaFeed:
             await together(*(session.run() for session in self.lines.values()), *following)
         finally:
             await rest.close()
+
+    def _filled(self, name: str, publish: Publish) -> None:
+        if name in self._behind:
+            self._behind.discard(name)
+            if not self._behind:
+                self._tell_backfill(publish, done=True)
+
+    def _tell_backfill(self, publish: Publish, *, done: bool) -> None:
+        now_ns = self._seen.receive(self._clock.now_ns())
+        publish(Backfill(now_ns, now_ns, done))
 
     # --- the streams -----------------------------------------------------------------------------------------------
 
@@ -176,5 +197,6 @@ class AlpacaFeed:
         return DataLine(
             name, self._hosts.streams + path, keys=self._keys, channels=channels, reader=reader,
             gap=Gap(history, self._seen, wanted, delay_ns=delay_ns), watch=watch, publish=publish, clock=self._clock,
-            sleep=self._sleep, backfill_s=chosen.backfill_s,
+            sleep=self._sleep, backfill_s=chosen.backfill_s, known_ns=self._known_ns.get(name, 0),
+            on_filled=lambda name: self._filled(name, publish),
         )  # fmt: skip

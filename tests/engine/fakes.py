@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from engine.events import MINUTE_NS, NEVER_NS, Approved, Bar, Fill, OrderUpdate
+from engine.events import MINUTE_NS, NEVER_NS, Approved, Bar, Fill, MarketEvent, OrderUpdate
 from engine.ports import AccountState, Asset, OpenOrder, Publish
 
 START_NS = 1_741_021_200 * 10**9
@@ -32,6 +33,9 @@ class FakeFeed:
 
     def __init__(self, settings: Settings, **_: Any) -> None:
         self.settings = settings
+
+    def know(self, events: Sequence[MarketEvent]) -> None:
+        """What came before the restart is of no use to a script."""
 
     async def run(self, publish: Publish) -> None:
         for event in self.script:

@@ -14,7 +14,7 @@ from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.stream import AlpacaFeed
 from engine.clock import Sessions
 from engine.errors import ConfigError, FeedError, FeedOverrun, TradingError
-from engine.events import MINUTE_NS, SECOND_NS, Bar, Trade
+from engine.events import MINUTE_NS, SECOND_NS, Backfill, Bar, Trade
 from tests.brokers.alpaca.peers import (
     ENVIRON,
     OPEN_NS,
@@ -421,13 +421,15 @@ async def test_missed_trades_are_filled_one_by_one(monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_start_can_fetch_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With backfill_s, strategies begin warm."""
+    """With backfill_s, strategies begin warm, and trade nothing while it is being fetched."""
     async with rigged(monkeypatch, symbols=["SPY"], backfill_s=600) as rig:
         before = [row(OPEN_NS - minute * MINUTE_NS) for minute in (3, 2, 1)]
         rig.rest.on("GET", "/v2/stocks/bars", (200, {"bars": {"SPY": before}, "next_page_token": None}))
-        await until(lambda: len(rig.events) == 3)
+        await until(lambda: len(rig.events) == 5)
         assert rig.bars == [("SPY", -3, "iex+rest"), ("SPY", -2, "iex+rest"), ("SPY", -1, "iex+rest")]
         assert {event.ts_recv_ns for event in rig.events} == {rig.time.ts_ns}
+        told = [(index, event.done) for index, event in enumerate(rig.events) if isinstance(event, Backfill)]
+        assert told == [(0, False), (4, True)]
 
 
 async def test_a_frame_of_thirty_thousand_messages_is_no_reason_to_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:
