@@ -14,6 +14,8 @@ from engine.errors import FeedOverrun
 from engine.events import InboxEvent, Quote
 
 CAPACITY = 100_000
+SLICE = 200
+"""So many events are taken in a row; then the sockets have their turn, a few milliseconds later at most."""
 
 
 class Inbox:
@@ -28,12 +30,13 @@ class Inbox:
         self.capacity, self.conflates = capacity, conflates
         self.conflated = 0
         self._waiting: list[InboxEvent | None] = []
+        self._taken = 0  # out of what waited, and not handed on yet
         self._quotes: dict[str, int] = {}
         self._ready = asyncio.Event()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + self._taken
 
     def publish(self, event: InboxEvent) -> None:
         """Put an event in; never waits.
@@ -46,9 +49,9 @@ class Inbox:
             if older is not None:
                 self._waiting[older] = None
                 self.conflated += 1
-        if len(self._waiting) >= self.capacity:
+        if len(self) >= self.capacity:
             self._squeeze()
-            if len(self._waiting) >= self.capacity:
+            if len(self) >= self.capacity:
                 raise FeedOverrun(f"the inbox holds {self.capacity} events that may not be dropped")
         if isinstance(event, Quote):
             self._quotes[event.symbol] = len(self._waiting)
@@ -61,15 +64,19 @@ class Inbox:
         self._ready.set()
 
     async def batches(self) -> AsyncIterator[list[InboxEvent]]:
-        """Yield all events that are waiting, until closed."""
+        """Yield what is waiting, until closed; between slices of it the event loop goes round."""
         while True:
             await self._ready.wait()
             taken, self._waiting, self._quotes = self._waiting, [], {}
             if not self._closed:
                 self._ready.clear()
-            if taken:
-                yield [event for event in taken if event is not None]
-            elif self._closed:
+            events = [event for event in taken if event is not None]
+            for first in range(0, len(events), SLICE):
+                if first:
+                    await asyncio.sleep(0)
+                self._taken = max(0, len(events) - first - SLICE)
+                yield events[first : first + SLICE]
+            if self._closed and not taken:
                 return
 
     def _squeeze(self) -> None:

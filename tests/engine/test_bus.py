@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.bus import Inbox
+from engine.bus import SLICE, Inbox
 from engine.errors import FeedOverrun
 from engine.events import Bar, Fill, InboxEvent, OrderUpdate, Quote, Trade
 
@@ -134,3 +134,26 @@ async def test_a_reader_waits_for_events_and_ends_when_the_inbox_is_closed() -> 
 async def test_an_inbox_that_was_never_used_ends_at_once() -> None:
     """Nothing comes out of nothing."""
     assert await drained(Inbox()) == []
+
+
+async def test_a_burst_leaves_the_event_loop_its_turns() -> None:
+    """However many events wait, something else runs between two slices of them, and none is lost or counted away."""
+    events = [bar(number) for number in range(3 * SLICE + 7)]
+    inbox = published(events, capacity=10 * SLICE)
+    turns, taken = 0, []
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(another())
+    inbox.close()
+    async for batch in inbox.batches():
+        assert len(batch) <= SLICE
+        taken += batch
+        assert len(inbox) == len(events) - len(taken)
+    beside.cancel()
+    assert taken == events
+    assert turns >= 3
