@@ -7,12 +7,12 @@ money is `Decimal`. No struct here has behaviour beyond a derived property, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
-from math import isfinite
 from typing import Final, Literal
 
 import msgspec
+
+from engine.exact import exact as exact  # whoever reads events turns their prices into money
 
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
@@ -29,28 +29,6 @@ MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
 NEVER_NS: Final = 2**63 - 1
-
-
-class _Exact(dict[float, Decimal]):
-    """Conversions done before: prices lie on ticks, so the same ones come again and again."""
-
-    def __missing__(self, value: float) -> Decimal:
-        if not isfinite(value):
-            raise ValueError(f"{value} is no price or quantity")
-        found = Decimal(repr(float(value)))
-        if value:  # 0.0 and -0.0 are the same key and not the same decimal
-            if len(self) >= CONVERSIONS_KEPT:
-                self.clear()
-            self[value] = found
-        return found
-
-
-CONVERSIONS_KEPT: Final = 16_384
-exact: Callable[[float], Decimal] = _Exact().__getitem__
-"""The one way from market data to money: the shortest decimal that reads back as the same float.
-
-Raises ValueError where that is not finite.
-"""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="event", tag=True):

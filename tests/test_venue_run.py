@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import daemon, journal
+from brokers.alpaca.hosts import Mode, hosts
+from engine import config, daemon, journal
 from engine.events import Fill, RunEnded
+from engine.run import Run
 
 ROOT = Path(__file__).parents[1]
 ONETAPE = str(Path(sys.executable).with_name("onetape"))
@@ -76,6 +78,22 @@ def test_nothing_is_left_running(finished: tuple[Path, str]) -> None:
     port = int(printed.partition("http://127.0.0.1:")[2].split()[0])
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+def test_without_one_line_it_is_the_same_run_at_alpaca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three lines of the README: with keys, and without `server_url`, both edges go to the paper hosts."""
+    shipped = (ROOT / "config" / "alpaca.toml").read_text()
+    [line] = [line for line in shipped.splitlines() if line.startswith("server_url")]
+    (tmp_path / "alpaca.toml").write_text(shipped.replace(f"{line}\n", ""))
+    local, moved = (config.load(path / "alpaca.toml") for path in (ROOT / "config", tmp_path))
+    monkeypatch.setenv("APCA_API_KEY_ID", "PKTEST")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "secret")
+    built = Run(moved, journal.Journal(tmp_path / "x.journal"))
+    built.journal.abandon()
+    assert built.feed._hosts == built.core.broker._hosts == hosts(Mode.PAPER)
+    before, after = local.resolved(), moved.resolved()
+    assert {key for key in after if after[key] != before[key]} == {"feed", "broker", "out_dir"}
+    assert {key for key in before["feed"] if before["feed"][key] != after["feed"].get(key)} == {"server_url"}
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""The one way from market data to money."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from math import isfinite
+from typing import Final
+
+CONVERSIONS_KEPT: Final = 16_384
+
+
+class _Exact(dict[float, Decimal]):
+    """Conversions done before: prices lie on ticks, so the same ones come again and again."""
+
+    def __missing__(self, value: float) -> Decimal:
+        if not isfinite(value):
+            raise ValueError(f"{value} is no price or quantity")
+        found = Decimal(repr(float(value)))
+        if value:  # 0.0 and -0.0 are the same key and not the same decimal
+            if len(self) >= CONVERSIONS_KEPT:
+                self.clear()
+            self[value] = found
+        return found
+
+
+exact: Callable[[float], Decimal] = _Exact().__getitem__
+"""Return the shortest decimal that reads back as the same float; ValueError where that is not finite."""
