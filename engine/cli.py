@@ -106,12 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, code: int) -> int:
+    logs.mask_environment()  # whatever failed may have come before anybody did
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
     typer.echo(logs.masked(message), err=True)
     return code
 
 
 def _bug(error: Exception) -> int:
+    logs.mask_environment()
     if logs.is_configured():
         import structlog
 

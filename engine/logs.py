@@ -48,6 +48,13 @@ def mask(value: str) -> None:
         _secrets.update((value, *as_json, urllib.parse.quote(value, safe="")))
 
 
+def mask_environment() -> None:
+    """Keep the secrets of the environment out of every log line from now on."""
+    for name, value in os.environ.items():
+        if is_secret(name):
+            mask(value)
+
+
 def masked(text: str) -> str:
     """Return `text` without the secrets that `mask` was given."""
     for secret in sorted(_secrets, key=len, reverse=True):
@@ -78,9 +85,7 @@ def configure(
     from structlog import dev, processors, stdlib
 
     close()
-    for name, value in os.environ.items():
-        if is_secret(name):
-            mask(value)
+    mask_environment()
     stamp = _stamp(clock or LiveClock(), event_time_ns)
     shared = [structlog.contextvars.merge_contextvars, stdlib.add_log_level, stamp, _mask_keys]
     structlog.configure(

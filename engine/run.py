@@ -90,6 +90,7 @@ class Run:
             broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=step_ns,
             inputs=_inputs(is_live=self.is_live, simulated=broker.simulated),
         )  # fmt: skip
+        self.core.supervisor.masked = logs.masked
         for strategy in strategies:
             strategy._join(self.core)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -49,11 +49,15 @@ class Supervisor:
     """Keep the run in order between two events. It changes books only through the same calls as the walk.
 
     `sample_ns` is the interval of snapshots within a session; 0 leaves the one at each session's end.
+
+    Attributes:
+        masked: takes secrets out of a text that was written by others, before it is journaled.
     """
 
     def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
         self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
         self._begun = self._is_active = self._is_behind = False
+        self.masked: Callable[[str], str] = str
         followed = dict.fromkeys(symbol for strategy in core.strategies.values() for symbol in strategy.symbols)
         self._followed = frozenset(followed)
         self._shown = tuple(followed) if len(followed) <= MARKS_PER_SNAPSHOT_MAX else ()
@@ -195,13 +199,8 @@ class Supervisor:
         while line is not None and line.tb_next is not None:
             line = line.tb_next
         where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}" if line is not None else ""
-        self.apply(
-            [
-                StrategyHalted(
-                    name, core.now_ns, "exception", f"{type(error).__name__}: {error}{where}", encode(event).decode()
-                )
-            ]
-        )
+        reason, told = self.masked(f"{type(error).__name__}: {error}{where}"), self.masked(encode(event).decode())
+        self.apply([StrategyHalted(name, core.now_ns, "exception", reason, told)])
 
     def _cancel_entries(self, reason: str, strategy: str | None = None) -> None:
         core = self._core

@@ -11,6 +11,7 @@ from typing import NoReturn
 from engine.errors import ConfigError
 
 ID_NAME, SECRET_NAME = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"
+MASK = b"***"
 
 
 class Keys:
@@ -29,6 +30,10 @@ class Keys:
     def secrets(self) -> tuple[str, str]:
         """The texts that no log may show."""
         return self.key_id, self.secret
+
+    def hidden(self, text: bytes) -> bytes:
+        """Return what a server said without the keys, which it may quote from our request."""
+        return text.replace(self.secret.encode(), MASK).replace(self.key_id.encode(), MASK)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authenticate a REST request."""

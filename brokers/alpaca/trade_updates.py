@@ -64,7 +64,7 @@ class TradeLine:
             envelope = _decode_frame(frame)
             if envelope.stream != STREAM:
                 return False
-            update = _decode_update(envelope.data)
+            update = _decode_update(self._keys.hidden(bytes(envelope.data)))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._note_bad(str(error))
             return False
