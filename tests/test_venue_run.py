@@ -139,7 +139,7 @@ def test_ctrl_c_stops_the_run_and_its_venue(tmp_path: Path) -> None:
     """The terminal shows how the run stands; one key stops both within two seconds, and the report is made."""
     with in_terminal(at_venue(tmp_path, speed=1000.0)) as (started, terminal):
         shown = read_until(terminal, "reversion")
-        assert "alpaca (paper)" in shown
+        assert "alpaca (local venue)" in shown
         assert "equity" in shown
         began = time.monotonic()
         os.write(terminal, b"\x03")
