@@ -70,11 +70,11 @@ def _table(daemon: Daemon, rate: Rate) -> RenderableType:
     core, config = daemon.core, daemon.run.config
     portfolio = core.portfolio
     change = portfolio.equity - float(portfolio.start_cash_usd)
-    local = getattr(config.feed.settings, "server_url", "")
+    where = "local venue" if getattr(config.feed.settings, "server_url", "") else config.mode
     state = {"active": "green", "reduce_only": "yellow", "halted": "bold red"}[core.risk.state]
     head = Table.grid(padding=(0, 3))
     head.add_row(
-        Text(f"{config.name} ({'local venue' if local else config.mode})", style="bold"), Text(core.risk.state, style=state),
+        Text(f"{config.name} ({where})", style="bold"), Text(core.risk.state, style=state),
         f"{to_datetime(core.now_ns):%Y-%m-%d %H:%M:%S} UTC",
         f"{core.events:,} events, {rate():,.0f}/s, {len(daemon.inbox)} waiting",
     )  # fmt: skip
