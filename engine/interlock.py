@@ -25,7 +25,8 @@ from engine.config import RunConfig
 from engine.config.lines import key_lines
 from engine.config.problems import Problems
 from engine.config.tables import Table
-from engine.errors import ConfigError
+from engine.errors import BrokerError, ConfigError
+from engine.ports import AccountState
 from engine.risk.limits import RiskLimits
 from engine.risk.width import wider
 
@@ -67,15 +68,19 @@ class Leave(NamedTuple):
     account: str
     bounds: RiskLimits
 
-    def confirm(self, account: str) -> None:
-        """Compare with the account that the venue itself names.
 
-        Raises:
-            ConfigError: it is another one.
-        """
-        if account != self.account:
-            told = f"the venue says that these keys are of account {account}; the profile and the number typed say"
-            raise ConfigError(f"{told} {self.account}. Nothing was traded")
+def check_account(state: AccountState, leave: Leave | None) -> None:
+    """Compare the account that the venue itself names with the one that leave was given for.
+
+    Raises:
+        BrokerError: it may not trade.
+        ConfigError: it is another one.
+    """
+    if state.status != "ACTIVE":
+        raise BrokerError(f"account {state.account_id} is {state.status}; only an active account may trade")
+    if leave is not None and state.account_id != leave.account:
+        told = f"the venue says that these keys are of account {state.account_id}; the profile and the number typed say"
+        raise ConfigError(f"{told} {leave.account}. Nothing was traded")
 
 
 def unlock(config: RunConfig, *, live: bool, account: str, ask: Callable[[], str] | None, clock: Clock) -> Leave | None:

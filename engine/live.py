@@ -28,7 +28,7 @@ from engine.events import (
     OrderUpdate,
     Tick,
 )  # fmt: skip
-from engine.interlock import Leave
+from engine.interlock import Leave, check_account
 from engine.listing import look_up
 from engine.operations import Operations
 from engine.pace import pace
@@ -198,7 +198,8 @@ class Daemon:
                 broker.cancel(order_id, core.now_ns)
             await self._reconcile_at_start(broker)
             self._start("reconciliation", self._reconcile(broker))
-            self._start("statements", self._statements(broker))
+            statements = Statements(core, broker, self.reconciler, partial(self._reconcile_once, broker))
+            self._start("statements", statements.run(self.inbox.publish))
         self._start("feed", self._take_in(feed))
         self._start("ticks", self._tick())
 
@@ -212,16 +213,12 @@ class Daemon:
         broker = cast(LiveBroker, self.core.broker)
         state = await broker.open()
         try:
-            if state.status != "ACTIVE":
-                raise BrokerError(f"account {state.account_id} is {state.status}; only an active account may trade")
-            if self.leave is not None:
-                self.leave.confirm(state.account_id)
+            check_account(state, self.leave)
             symbols = {one.name: one.symbols for one in self.core.strategies.values()}
-            assets = await look_up(broker, symbols, state.ts_ns, begins=not self.run.journal.following)
+            return state, await look_up(broker, symbols, state.ts_ns, begins=not self.run.journal.following)
         except TradingError:
             await broker.close()
             raise
-        return state, assets
 
     def _follow_inputs(self) -> None:
         """Do over what the journal holds, from the events that it holds."""
@@ -242,10 +239,6 @@ class Daemon:
                 return
             await asyncio.sleep(RECONCILE_START_S)
         raise BrokerError("the account could not be reconciled with the journal; see the log, then docs/recovery.md")
-
-    async def _statements(self, broker: LiveBroker) -> None:
-        statements = Statements(self.core, broker, self.reconciler, partial(self._reconcile_once, broker))
-        await statements.run(self.inbox.publish)
 
     async def _reconcile(self, broker: LiveBroker) -> None:
         waited_s = 0.0

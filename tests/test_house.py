@@ -18,6 +18,7 @@ LONG_FILES: dict[str, str] = {
     "engine/portfolio.py": "the books that have to add up to the account stand side by side",
     "engine/risk/manager.py": "the order in which all controls are asked, and every hook by which they keep count",
     "engine/strategy.py": "the author's page: everything that a strategy may override, ask for or read",
+    "engine/supervisor.py": "everything that may happen between two events, in the order of time",
 }
 """Files over 300 lines, each with the reason why it is not two files."""
 
