@@ -78,7 +78,9 @@ class Conditions:
     def _offer_of_bar(self, bar: Bar) -> Offer | None:
         symbol = bar.symbol
         ticked_ns = self._ticked_ns.get(symbol)
-        if symbol in self._halted or (ticked_ns is not None and bar.ts_event_ns - ticked_ns <= self._tick_life_ns):
+        if symbol in self._halted or bar.revised:  # a revision tells of the past, in which nothing more can fill
+            return None
+        if ticked_ns is not None and bar.ts_event_ns - ticked_ns <= self._tick_life_ns:
             return None
         if not 0.0 < bar.open + bar.high + bar.low + bar.close < math.inf:  # one of them is no number
             return None

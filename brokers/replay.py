@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -85,10 +86,15 @@ class ReplayFeed:
             max(selection.start_ns, min(stream.first_ns for stream in self._streams)),
             min(selection.end_ns - 1, max(stream.last_ns for stream in self._streams)),
         )
+        self._read = tuple(streams)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The hash, made when it is first asked for: a plan that is only looked at does without."""
         digest = hashlib.sha256()
-        for stream in streams:
+        for stream in self._read:
             stream.digest(digest)
-        self.fingerprint = digest.hexdigest()
+        return digest.hexdigest()
 
     def batches(self) -> Iterator[list[MarketEvent]]:
         """Yield the events in order, a few thousand at a time.

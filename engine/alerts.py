@@ -75,8 +75,11 @@ class Alerts:
         """
         self._url, self.settings = _address(settings.webhook_env, self._environ), settings
 
-    def raise_alert(self, name: str, severity: Severity, text: str, **fields: Any) -> None:
-        """Tell people. Alerts of the same name and text are one that repeats: numbers belong into the fields."""
+    def raise_alert(self, name: str, severity: Severity, text: str, *, is_logged: bool = False, **fields: Any) -> None:
+        """Tell people. Alerts of the same name and text are one that repeats: numbers belong into the fields.
+
+        With `is_logged` the log has a line of its own about it already.
+        """
         self.raised[name] += 1
         now_ns, key = self._clock.monotonic_ns(), (name, text)
         told_ns, times = self._told.get(key, (None, 0))
@@ -89,8 +92,9 @@ class Alerts:
             del self._told[next(iter(self._told))]
         if times:
             fields["repeated"] = times
-        log = structlog.get_logger()
-        {"info": log.info, "warning": log.warning, "critical": log.critical}[severity](text, alert=name, **fields)
+        if not is_logged:
+            log = structlog.get_logger()
+            {"info": log.info, "warning": log.warning, "critical": log.critical}[severity](text, alert=name, **fields)
         body = self._body(name, severity, text, fields)
         if severity == "critical" and self._folder is not None:
             _keep(self._folder / UNACKNOWLEDGED, body)

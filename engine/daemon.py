@@ -38,7 +38,7 @@ def check(config: RunConfig) -> str:
     """Build everything but a journal, and return the resolved plan for a person."""
     feed = rehearsed(config)
     first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
-    span = f"{first} to {last}" if feed.fingerprint else "live"
+    span = f"{first} to {last}" if hasattr(feed, "batches") else "live"
     ledger = config.out_dir / RUN_JOURNAL
     start = f"goes on with {ledger}" if ledger.exists() else f"starts anew in {config.out_dir}"
     plan = f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {span}\nthis run {start}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.alerts import Alerts
 from engine.events import LateFill, LimitChanged, Link, Reconciliation, StrategyHalted, TradingStateChanged
@@ -78,9 +78,10 @@ class Lookout:
 
     def _on_state(self, changed: TradingStateChanged) -> None:
         word = {"active": "active", "reduce_only": "reduce-only", "halted": "halted"}[changed.state]
-        why = {"control": changed.control, "why": changed.reason}
+        why: dict[str, Any] = {"control": changed.control, "why": changed.reason}
+        why["is_logged"] = changed.state != "active"
         if changed.control == OPERATOR and not changed.reason.startswith(OWN_WORDS):
-            self._alerts.raise_alert("trading", "info", f"the operator made trading {word}", why=changed.reason)
+            self._alerts.raise_alert("trading", "info", f"the operator made trading {word}", **why)
         elif changed.state == "halted":
             self._alerts.raise_alert("halt", "critical", "trading is halted", **why)
         elif changed.state == "reduce_only":
@@ -88,10 +89,17 @@ class Lookout:
 
     def _on_strategy(self, halted: StrategyHalted) -> None:
         text = f"strategy {halted.strategy} is halted"
-        self._alerts.raise_alert("strategy_halt", "critical", text, control=halted.control, why=halted.reason)
+        self._alerts.raise_alert(
+            "strategy_halt", "critical", text, is_logged=True, control=halted.control, why=halted.reason
+        )
 
     def _on_limit(self, changed: LimitChanged) -> None:
-        fields = {"before": changed.before, "after": changed.after, "who": changed.who, "why": changed.reason}
+        fields: dict[str, Any] = {
+            "before": changed.before,
+            "after": changed.after,
+            "who": changed.who,
+            "why": changed.reason,
+        }
         if changed.ts_expire_ns:
             self._alerts.raise_alert("override", "warning", f"limit {changed.limit} is overridden", **fields)
         else:
@@ -99,7 +107,8 @@ class Lookout:
 
     def _on_late_fill(self, late: LateFill) -> None:
         text = "an execution came after its order's end, and was booked"
-        self._alerts.raise_alert("late_fill", "warning", text, order=late.client_order_id, status=late.status)
+        fields: dict[str, Any] = {"order": late.client_order_id, "status": late.status}
+        self._alerts.raise_alert("late_fill", "warning", text, is_logged=True, **fields)
 
     def _on_reconciliation(self, found: Reconciliation) -> None:
         if found.disagreeing:

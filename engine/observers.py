@@ -92,7 +92,7 @@ class Tally:
 class DecisionLog:
     """Writes into the log, as it happens, what would otherwise be in the journal only: denials, halts, late fills.
 
-    Each one has a line of its own; alerts, which repeat themselves less, go to people.
+    Each one has a line of its own, and one only: the alerts of the same go to people without another.
     """
 
     def __init__(self, observers: Observers) -> None:
@@ -110,12 +110,14 @@ class DecisionLog:
         )  # fmt: skip
 
     def _on_strategy(self, halted: StrategyHalted) -> None:
-        self._log.error("strategy halted", strategy=halted.strategy, control=halted.control, why=halted.reason)
+        self._log.critical(f"strategy {halted.strategy} is halted", control=halted.control, why=halted.reason)
 
     def _on_state(self, changed: TradingStateChanged) -> None:
-        if changed.state != "active":
-            told = self._log.error if changed.state == "halted" else self._log.warning
-            told("trading state changed", state=changed.state, control=changed.control, why=changed.reason)
+        why = {"control": changed.control, "why": changed.reason}
+        if changed.state == "halted":
+            self._log.critical("trading is halted", **why)
+        elif changed.state == "reduce_only":
+            self._log.warning("trading is reduce-only", **why)
 
     def _on_late_fill(self, late: LateFill) -> None:
         self._log.warning(

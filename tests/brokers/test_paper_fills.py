@@ -69,6 +69,18 @@ def test_a_tick_known_late_fills_nothing_that_arrived_after_it() -> None:
     assert venue.fills() == []
 
 
+def test_a_revised_bar_fills_nothing() -> None:
+    """A late print changed the minute that has been told; an order that rested through it may not fill by that."""
+    venue = Venue()
+    venue.order(clock="9:59", limit_price=98, type="limit")
+    venue.bar("10:01", 101, 102, 99, 101.5)
+    ends_ns = at("10:01")
+    venue.see(Bar("SPY", ends_ns, at("10:01:30"), 101, 102, 97, 101.5, 1e6, 60 * 10**9, revised=True))
+    assert venue.fills() == []
+    venue.bar("10:02", 98, 98, 97, 98)
+    assert venue.fills() == [("100", "98")]
+
+
 # --- 2 quotes and prints -------------------------------------------------------------------------------------------
 
 

@@ -16,11 +16,15 @@ from pydantic import ValidationError
 
 from brokers.merge import Chunk, merge
 from brokers.replay import ReplayFeed
+from brokers.streams import TapeStream
 from brokers.tape import KINDS, columns
 from brokers.tape_writer import TapeWriter
+from engine import daemon
+from engine.config import from_dict
 from engine.errors import ConfigError, TapeError
 from engine.events import EVENT_CLASS, MINUTE_NS, Bar, CorporateAction, Datum, MarketEvent, News, Quote, Status, Trade
 from engine.journal import Journal
+from tests.runs import busy, market, on_tape
 
 T0 = 1_550_000_000_000_000_000
 MS = 1_000_000
@@ -168,6 +172,19 @@ def test_a_feed_says_its_symbols_span_and_fingerprint(tmp_path: Path) -> None:
     assert both.span_ns == (T0, T0 + 4 * MINUTE_NS)
     assert feed(one).fingerprint == hashlib.sha256(one.read_bytes()).hexdigest()
     assert both.fingerprint == hashlib.sha256(two.read_bytes() + one.read_bytes()).hexdigest()
+
+
+def test_a_tape_is_hashed_once_and_only_when_somebody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start builds its feed twice, first to see what is wrong; for its hash a large tape is read once."""
+    hashed: list[TapeStream] = []
+    digest = TapeStream.digest
+    monkeypatch.setattr(TapeStream, "digest", lambda stream, into: (hashed.append(stream), digest(stream, into)))
+    tree = on_tape(tmp_path, market(1, 5), **busy())
+    kinds = len(list((tmp_path / "tape").iterdir()))
+    daemon.check(from_dict(tree))
+    assert hashed == []
+    daemon.run(from_dict(tree))
+    assert len(hashed) == kinds
 
 
 def test_a_folder_is_its_tapes_in_order_of_name(tmp_path: Path) -> None:
@@ -324,6 +341,7 @@ import resource, sys
 bare_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 import time
 from brokers.replay import ReplayFeed
+from brokers.streams import TapeStream
 feed = ReplayFeed(ReplayFeed.Settings(paths=(sys.argv[1],)))
 started = time.process_time()
 events = sum(map(len, feed.batches()))

@@ -41,10 +41,10 @@ async def test_every_halt_is_in_the_log() -> None:
         TradingStateChanged("halted", 3, "C15 drawdown", "far too much"),
         TradingStateChanged("active", 4, "operator", "looked into it"),
     )
-    assert [(line["log_level"], line["event"], line["control"], line.get("state")) for line in lines] == [
-        ("error", "strategy halted", "exception", None),
-        ("warning", "trading state changed", "C14 daily_loss", "reduce_only"),
-        ("error", "trading state changed", "C15 drawdown", "halted"),
+    assert [(line["log_level"], line["event"], line["control"]) for line in lines] == [
+        ("critical", "strategy one is halted", "exception"),
+        ("warning", "trading is reduce-only", "C14 daily_loss"),
+        ("critical", "trading is halted", "C15 drawdown"),
     ]
     assert lines[0]["why"] == "KeyError: 'AAA' at line 3 of on_bar"
 

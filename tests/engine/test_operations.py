@@ -172,10 +172,11 @@ async def test_a_reload_reaches_the_alerts(tmp_path: Path) -> None:
 async def test_a_halt_at_the_very_end_is_still_alerted(tmp_path: Path) -> None:
     """The observers see the last record too."""
     with capture_logs() as lines:
-        async with operating(tmp_path) as (daemon, _):
+        async with operating(tmp_path) as (daemon, here):
             now = daemon.core.now_ns
             daemon.core.supervisor.apply([daemon.core.risk.halt(now, "C15 drawdown", "too much")])
-    assert ("trading is halted", "critical") in [(line["event"], line["log_level"]) for line in lines]
+    assert here.alerts.raised == {"halt": 1}
+    assert [line["log_level"] for line in lines if line["event"] == "trading is halted"] == ["critical"]
 
 
 @pytest.mark.parametrize("mode", ["paper", "live"])

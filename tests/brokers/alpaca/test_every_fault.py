@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from brokers.alpaca_server.fault_catalogue import CATALOGUE
-from engine.errors import BrokerError
 from tests.brokers.alpaca.daemon_rig import Daemon, daemon
 from tests.brokers.alpaca.invariants import broken, survives_a_restart
 
@@ -85,6 +84,7 @@ SCENES: dict[str, Scene] = {
     "O22": Scene(**STOPS), "F32": Scene(**STOPS),
     "O23": Scene(**STOPS, after=5, act=close_all),
     "O24": Scene(**STOPS, arm={"with": AAPL}), "F34": Scene(**STOPS, arm={"with": AAPL}),
+    "F33": Scene(arm={"with": {"seconds": 0.02}}),  # a minute passes in little more than that
     "R08": Scene(after=1, arm=HALT, heal=({"use": "event", **RESUME},)),
     "R09": Scene(arm={"with": AAPL}, heal=({"use": "asset", "with": LISTED},)),
     "R10": Scene(heal=({"use": "account", "with": {"set": FREE}},)),
