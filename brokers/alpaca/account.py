@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -39,8 +40,9 @@ async def read_state(rest: Rest, book: Book, catch_up: CatchUp, since_ns: int) -
     for record in listed:
         book.ids.learn(record)
     fills = await catch_up.fills(since_ns)
-    account = await rest.get("/v2/account", AccountRecord)
-    positions = await rest.get("/v2/positions", list[PositionRecord])
+    account, positions = await asyncio.gather(
+        rest.get("/v2/account", AccountRecord), rest.get("/v2/positions", list[PositionRecord])
+    )
     named = [(canonical_symbol(one.symbol, one.asset_class), one) for one in positions]
     cash = account.cash
     return AccountState(
@@ -66,7 +68,7 @@ async def check(rest: Rest, clock: Clock, *, simulated_time: bool) -> float:
     Raises:
         BrokerError: with the one thing that is wrong.
     """
-    account = await rest.get("/v2/account", AccountRecord)
+    account, off_s = await asyncio.gather(rest.get("/v2/account", AccountRecord), _clock_off_s(rest, clock))
     number = account.account_number or account.id
     if account.status != "ACTIVE":
         raise BrokerError(f"account {number} is {account.status or 'without a status'}; only an active account trades")
@@ -77,16 +79,19 @@ async def check(rest: Rest, clock: Clock, *, simulated_time: bool) -> float:
     ):
         if blocked:
             raise BrokerError(f"account {number} {what}")
+    if abs(off_s) > CLOCK_MAX_S and not simulated_time:
+        raise BrokerError(f"this machine's clock is {off_s:+.1f} s off Alpaca's; set it right before trading")
+    return off_s
+
+
+async def _clock_off_s(rest: Rest, clock: Clock) -> float:
     sent_ns = clock.now_ns()
     theirs = await rest.get("/v2/clock", ClockRecord)
     ours_ns = (sent_ns + clock.now_ns()) // 2
     try:
-        off_s = (ours_ns - parse_ns(theirs.timestamp)) / SECOND_NS
+        return (ours_ns - parse_ns(theirs.timestamp)) / SECOND_NS
     except ValueError as error:
         raise BrokerError(f"GET /v2/clock: {error}") from None
-    if abs(off_s) > CLOCK_MAX_S and not simulated_time:
-        raise BrokerError(f"this machine's clock is {off_s:+.1f} s off Alpaca's; set it right before trading")
-    return off_s
 
 
 async def assets(rest: Rest, symbols: Sequence[str]) -> dict[str, Asset]:
@@ -94,7 +99,8 @@ async def assets(rest: Rest, symbols: Sequence[str]) -> dict[str, Asset]:
     if len(symbols) > ONE_BY_ONE_MAX:
         found = {row.symbol: row for one in ASSET_CLASSES for row in await rest.get("/v2/assets", list[AssetRow], one)}
     else:
-        found = {symbol: row for symbol in symbols if (row := await _asset(rest, symbol)) is not None}
+        rows = await asyncio.gather(*(_asset(rest, symbol) for symbol in symbols))
+        found = {symbol: row for symbol, row in zip(symbols, rows, strict=True) if row is not None}
     return {
         symbol: Asset(
             tradable=row.tradable, fractionable=row.fractionable, shortable=row.shortable and row.easy_to_borrow,
