@@ -191,7 +191,7 @@ def toml(tree: dict[str, Any]) -> str:
     text = "".join(f"{key} = {_value(value)}\n" for key, value in tree.items() if key not in {*tables, "strategies"})
     for key, table in tables.items():
         text += f"\n[{key}]\n" + "".join(f"{name} = {_value(value)}\n" for name, value in table.items())
-    for table in tree["strategies"]:
+    for table in tree.get("strategies", ()):
         given = {name: value for name, value in table.items() if value is not None}
         text += "\n[[strategies]]\n" + "".join(f"{name} = {_value(value)}\n" for name, value in given.items())
     return text

@@ -225,3 +225,16 @@ class Ticking(Everything):
     def on_bar(self, bar: Bar) -> None:
         os.write(2, b".")
         super().on_bar(bar)
+
+
+class Told(Strategy):
+    """Do what a headline says: `buy 10`, `buy 10 limit 30`, or `rest 50`, so many small bids far below the market."""
+
+    def on_news(self, news: News) -> None:
+        word, number, *limit = news.headline.split()
+        symbol = news.symbols[0]
+        if word == "rest":
+            for place in range(int(number)):
+                self.buy(symbol, 1, limit_price=1 + place / 100)
+        elif word in ("buy", "sell"):
+            self.submit_order(symbol, word, int(number), limit_price=float(limit[1]) if limit else None)
