@@ -18,8 +18,10 @@ from engine.clock import ManualClock
 from engine.config import from_dict
 from engine.errors import ConfigError
 from engine.interlock import LiveProfile
+from engine.journal import Journal
 from engine.risk.limits import SMALL_ACCOUNT, RiskLimits
 from engine.risk.width import STRICTER_WHEN_LARGER, wider
+from engine.run import Run
 from tests.engine.test_live import FAKES, STRATEGY
 
 ACCOUNT = "PA1"
@@ -258,6 +260,21 @@ def test_a_number_mistyped_or_left_out_asks_no_venue(
     monkeypatch.setattr(sys, "stdin", Terminal(""))
     assert onetape("run", case.path, "--live") == 1
     assert not (case.folder / "out").exists()
+    assert "clock" not in fakes.FakeBroker.book
+
+
+def test_a_journal_of_the_other_mode_is_not_gone_on_with(
+    case: Case, fakes: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S10: what was traded on paper is no beginning of a live run."""
+    paper = from_dict(case.run.resolved() | {"mode": "paper"})
+    paper.out_dir.mkdir()
+    ledger = Journal(paper.out_dir / daemon.RUN_JOURNAL)
+    Run(paper, ledger).begin(ACCOUNT, now_ns=fakes.START_NS)
+    ledger.close()
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{ACCOUNT_TYPED}\n"))
+    assert onetape("run", case.path, "--live") == 2
+    assert "holds another run: mode differs" in capsys.readouterr().err
     assert "clock" not in fakes.FakeBroker.book
 
 
