@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -12,34 +10,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 
 from bench import bars
+from bench.figure import Figure, machine
+from bench.live.suite import live
 from engine.errors import ConfigError, suggestion
 
 SHAPES = ((1, 500_000), (100, 5_000))
 SCALES = ((1, 500_000), (10, 50_000), (100, 5_000), (1000, 500))
 STARTS = 5
-
-
-class Figure(NamedTuple):
-    """One line of the table. `must` and `goal` are bounds: at least where `more` is better, else at most."""
-
-    name: str
-    value: float
-    unit: str
-    must: float | None = None
-    goal: float | None = None
-    more: bool = False
-
-    @property
-    def verdict(self) -> str:
-        for bound, word in ((self.goal, "goal"), (self.must, "must")):
-            if bound is not None and (self.value >= bound if self.more else self.value <= bound):
-                return word
-        return "missed" if self.must is not None else ""
 
 
 def run(suite: str, *, as_json: bool, long: bool, peers: list[str]) -> None:
@@ -48,7 +30,7 @@ def run(suite: str, *, as_json: bool, long: bool, peers: list[str]) -> None:
     Raises:
         ConfigError: there is no such suite, or a peer is no NAME=COMMAND.
     """
-    suites = {"replay": lambda: replay(peers, long=long), "startup": startup}
+    suites = {"replay": lambda: replay(peers, long=long), "startup": startup, "live": lambda: live(long=long)}
     if suite not in (*suites, "all"):
         raise ConfigError(f"no suite '{suite}'{suggestion(suite, suites)}")
     chosen = [measure for name, measure in suites.items() if suite in (name, "all")]
@@ -123,15 +105,6 @@ def measured(*arguments: str | int) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def machine() -> str:
-    """Name the machine in a line."""
-    from engine import core
-
-    built = "interpreted" if str(core.__file__).endswith(".py") else "compiled"
-    python = f"Python {platform.python_version()}, engine {built}"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {python}"
 
 
 def _peer(text: str) -> tuple[str, str]:
