@@ -1,6 +1,6 @@
 """A script of plain alpaca-py, as its documentation shows it: it touches nothing of ours but the address it is given.
 
-Usage: plain_sdk.py 127.0.0.1:8765 SYMBOL. It ends with 0 when everything worked.
+Usage: plain_sdk.py 127.0.0.1:8765 STOCK COIN. It ends with 0 when everything worked.
 """
 
 import queue
@@ -12,7 +12,15 @@ from typing import Any
 from alpaca.common.exceptions import APIError
 from alpaca.data.historical import CryptoHistoricalDataClient, NewsClient, StockHistoricalDataClient
 from alpaca.data.live import CryptoDataStream, NewsDataStream, StockDataStream
-from alpaca.data.requests import CryptoBarsRequest, NewsRequest, StockBarsRequest, StockLatestQuoteRequest
+from alpaca.data.requests import (
+    CryptoBarsRequest,
+    CryptoLatestQuoteRequest,
+    NewsRequest,
+    StockBarsRequest,
+    StockLatestBarRequest,
+    StockLatestQuoteRequest,
+    StockQuotesRequest,
+)
 from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderClass, OrderSide, QueryOrderStatus, TimeInForce
@@ -31,7 +39,8 @@ from alpaca.trading.requests import (
 from alpaca.trading.stream import TradingStream
 
 WAIT_S = 20.0
-HOST, SYMBOL = sys.argv[1], sys.argv[2]
+PAGE = 10_000
+HOST, SYMBOL, COIN = sys.argv[1:]
 KEYS = "PKLOCALVENUE", "local-venue-secret"
 REST = f"http://{HOST}"
 
@@ -41,26 +50,36 @@ crypto = CryptoHistoricalDataClient(*KEYS, url_override=REST)
 news = NewsClient(*KEYS, url_override=REST)
 
 updates: queue.Queue[Any] = queue.Queue()
-quotes: queue.Queue[Any] = queue.Queue()
+prices: queue.Queue[Any] = queue.Queue()
+coins: queue.Queue[Any] = queue.Queue()
+stories: queue.Queue[Any] = queue.Queue()
 
 
 async def on_update(update: Any) -> None:
     updates.put(update)
 
 
-async def on_data(message: Any) -> None:
-    quotes.put(message)
+async def on_price(price: Any) -> None:
+    prices.put(price)
+
+
+async def on_coin(coin: Any) -> None:
+    coins.put(coin)
+
+
+async def on_story(story: Any) -> None:
+    stories.put(story)
 
 
 trade_stream = TradingStream(*KEYS, paper=True, url_override=f"ws://{HOST}/stream")
 trade_stream.subscribe_trade_updates(on_update)
 stock_stream = StockDataStream(*KEYS, url_override=f"ws://{HOST}/v2/iex")
-stock_stream.subscribe_quotes(on_data, SYMBOL)
-stock_stream.subscribe_bars(on_data, "*")
+stock_stream.subscribe_quotes(on_price, SYMBOL)
+stock_stream.subscribe_bars(on_price, "*")
 crypto_stream = CryptoDataStream(*KEYS, url_override=f"ws://{HOST}/v1beta3/crypto/us")
-crypto_stream.subscribe_bars(on_data, "BTC/USD")
+crypto_stream.subscribe_bars(on_coin, COIN)
 news_stream = NewsDataStream(*KEYS, url_override=f"ws://{HOST}/v1beta1/news")
-news_stream.subscribe_news(on_data, "*")
+news_stream.subscribe_news(on_story, "*")
 streams = [trade_stream, stock_stream, crypto_stream, news_stream]
 threads = [threading.Thread(target=stream.run, daemon=True) for stream in streams]
 
@@ -79,8 +98,8 @@ def buy(**fields: Any) -> dict[str, Any]:
 
 for thread in threads:
     thread.start()
-message = quotes.get(timeout=WAIT_S)
-assert message.symbol
+assert prices.get(timeout=WAIT_S).symbol == SYMBOL
+assert coins.get(timeout=WAIT_S).symbol == COIN
 
 account, clock = trading.get_account(), trading.get_clock()
 assert account.status == "ACTIVE"
@@ -123,15 +142,38 @@ try:
 except APIError as error:
     if error.code != 40310000:
         sys.exit(f"an order for more than the account can buy was refused with {error}")
+exits = {"take_profit": TakeProfitRequest(limit_price=near), "stop_loss": StopLossRequest(stop_price=far)}
+pair = trading.submit_order(
+    LimitOrderRequest(**buy(side=OrderSide.SELL, limit_price=near, order_class=OrderClass.OCO, **exits))
+)
+trading.cancel_order_by_id(pair.id)
+until("canceled", pair.id)
+for request in (MarketOrderRequest(**buy(qty=0.5)), MarketOrderRequest(**buy(qty=None, notional=100))):
+    until("fill", trading.submit_order(request).id)
+until(
+    "fill",
+    trading.submit_order(
+        MarketOrderRequest(symbol=COIN, notional=100, side=OrderSide.BUY, time_in_force=TimeInForce.GTC)
+    ).id,
+)
+assert len(trading.get_all_positions()) == 2
 closed = trading.close_position(SYMBOL)
 until("fill", closed.id)
-assert trading.get_all_positions() == []
+assert {answer.status for answer in trading.close_all_positions(cancel_orders=True)} == {200}
 
 now: datetime = clock.timestamp
 bars = stocks.get_stock_bars(
     StockBarsRequest(symbol_or_symbols=SYMBOL, timeframe=TimeFrame.Minute, start=now - timedelta(hours=3))
 )
 assert len(bars[SYMBOL]) > 1
+asked = StockQuotesRequest(symbol_or_symbols=SYMBOL, start=now - timedelta(days=5))
+assert len(stocks.get_stock_quotes(asked)[SYMBOL]) > PAGE
+assert stocks.get_stock_latest_bar(StockLatestBarRequest(symbol_or_symbols=SYMBOL))[SYMBOL].close > 0
 assert stocks.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols=SYMBOL))[SYMBOL].ask_price > 0
 assert news.get_news(NewsRequest(start=now - timedelta(days=5))).data["news"]
-assert not crypto.get_crypto_bars(CryptoBarsRequest(symbol_or_symbols="BTC/USD", timeframe=TimeFrame.Minute)).data
+coin_bars = crypto.get_crypto_bars(
+    CryptoBarsRequest(symbol_or_symbols=COIN, timeframe=TimeFrame.Minute, start=now - timedelta(hours=3))
+)
+assert len(coin_bars[COIN]) > 1
+assert crypto.get_crypto_latest_quote(CryptoLatestQuoteRequest(symbol_or_symbols=COIN))[COIN].bid_price > 0
+assert stories.get(timeout=WAIT_S).headline

@@ -214,14 +214,15 @@ def test_the_command_serves_until_it_is_told_to_stop() -> None:
 def test_a_script_of_the_plain_sdk_runs_unchanged() -> None:
     """Account, orders of every kind, four streams, history, news and errors, in two processes as outside of tests."""
     options = ["server.speed=120", "server.time=tape", "server.start=subscribed", "server.port=0"]
-    options += ["feed.symbols=['ALFA']", "feed.quotes_per_minute=12", "server.history_until=2024-03-04T15:00:00Z"]
+    options += ["feed.symbols=['ALFA','BTC/USD']", "feed.quotes_per_minute=12", "feed.sessions=4"]
+    options += ["server.history_until=2024-03-07T15:00:00Z"]
     command = [*COMMAND, *(part for one in options for part in ("--set", one))]
     script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("plain_sdk.py"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = next(line for line in server.stdout if line.startswith("REST")).partition("http://")[2].strip()
         try:
-            done = subprocess.run([*script, address, "ALFA"], capture_output=True, text=True, timeout=60)
+            done = subprocess.run([*script, address, "ALFA", "BTC/USD"], capture_output=True, text=True, timeout=60)
         finally:
             server.terminate()
             server.communicate(timeout=30)
