@@ -125,3 +125,13 @@ def test_the_tables_here_are_those_of_the_reference(reference: str) -> None:
     assert [int(one) for one in re.findall(r"^\| (\d+) \|", checklist, re.MULTILINE)] == list(range(1, CHECKLIST + 1))
     unknown = reference.partition("## U. Unknown")[2].partition("\n## ")[0]
     assert [int(one) for one in re.findall(r"^(\d+)\. ", unknown, re.MULTILINE)] == list(UNKNOWN)
+
+
+def test_every_promise_of_the_readme_rests_on_a_test_that_is_there() -> None:
+    """The table names a file and a test in it; whoever renames one changes the other."""
+    section = (
+        (ROOT / "README.md").read_text("utf-8").partition("## What each promise rests on")[2].partition("\n## ")[0]
+    )
+    rows = re.findall(r"^\| .+? \| \[.+?\]\((.+?)\) `(\w+)` \|$", section, re.MULTILINE)
+    assert len(rows) == section.count("\n| ") - 1
+    assert [f"{file}::{name}" for file, name in rows if not exists(f"{file}::{name}")] == []
