@@ -66,8 +66,7 @@ class Desk:
         client_order_id = str(body.get("client_order_id") or "")
         checks.check_client_order_id(client_order_id, book.by_client, book.used, settings)
         try:
-            order_id = book.next_id()
-            intent = parse_order(body, asset, order_id, now, settings)
+            intent = parse_order(body, asset, order_id := book.next_id(), now, settings)
             floor, position = self._floors[asset["class"]], self._ledger.position_qty(asset["symbol"])
             checks.check_hours(intent, self._clock, floor.sessions, settings)
             checks.check_position(intent, asset, position, self._account.configuration, settings)
