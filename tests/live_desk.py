@@ -27,6 +27,7 @@ TRADERS = f"{REPOSITORY}/tests/traders.py"
 KEY, SECRET = "PKLOCALVENUE", "local-venue-secret"
 ENVIRONMENT = {**os.environ, "APCA_API_KEY_ID": KEY, "APCA_API_SECRET_KEY": SECRET}
 SYMBOLS = ("ALFA", "BRVO", "CHLY", "DLTA")
+ENDED = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})
 START_S, LOOK_S = 60.0, 0.005
 
 
@@ -99,8 +100,7 @@ class Venue:
 
     def open_orders(self) -> list[dict[str, Any]]:
         """Return what has not ended by the venue's own book."""
-        ended = {"filled", "canceled", "expired", "replaced", "rejected"}
-        return [order for order in self.ledger()["orders"] if order["status"] not in ended]
+        return [order for order in self.ledger()["orders"] if order["status"] not in ENDED]
 
     def close(self) -> None:
         self._process.terminate()

@@ -1,8 +1,8 @@
 """A live daemon that is killed anywhere, under faults, and started again: the venue's own ledger is the judge.
 
-*Able to cancel* is the time from the start of the daemon's process until its control line has taken a word: first that
-the journal has been followed, so that a `cancel-all` is carried out from here on (`ready`), and in every other life
-until a `cancel-all` has been answered as done (`canceled`).
+*Able to cancel* is a daemon from the moment at which its control line says that the journal has been followed: a word
+that comes then is taken, journaled and sent to the venue. The time runs from the start of the process, faults included.
+In every other life a `cancel-all` follows at once; its answer gives the venue up to five seconds to confirm.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import pytest
 from brokers.alpaca.wire import parse_ns
 from engine import daemon
 from engine.daemon import RUN_JOURNAL
-from engine.errors import ControlError
 from engine.events import Approved, Fill, TradingStateChanged
-from tests.live_desk import TRADERS, Desk, Venue, dec, desk_at_venue, percentiles, tell
+from tests.live_desk import ENDED, TRADERS, Desk, Venue, dec, desk_at_venue, percentiles, tell
 from tests.runs import strategy
 
 POSTS, ORDERS = {"method": "POST", "path": "/v2/orders"}, {"path": "/v2/orders*"}
@@ -101,15 +100,18 @@ class Trial:
         desk.kill()
         self.kills += 1
 
-    def settle(self) -> None:
-        """Let one life go on without faults until books and venue have nothing open between them, then compare."""
+    def settle(self, *, wholly: bool) -> None:
+        """Let one life go on without faults until books and venue have nothing open between them, then compare.
+
+        Unless `wholly`, an order that never reached the venue may still be asked after, as it is for half a minute.
+        """
         desk, venue = self.desk, self.venue
         faults = venue.ask("/faults")
         venue.clear()
         desk.start()
         desk.first("halt")
         deadline_s = time.monotonic() + SETTLE_S
-        while (open_ones := self._open()) and time.monotonic() < deadline_s:
+        while (open_ones := self._open(wholly=wholly)) and time.monotonic() < deadline_s:
             desk.first("cancel_all")
             desk.live(0.5)
         assert not open_ones, f"still open: {open_ones}; {desk.told()}"
@@ -121,12 +123,14 @@ class Trial:
         for fault in FAULTS:  # under other names, by which their dice are thrown
             venue.ask("/faults", fault | {"name": f"{fault.get('name', fault['use'])}/{self.kills}"})
 
-    def _open(self) -> list[str]:
-        try:
-            here = [f"{order.client_order_id} {order.status} here" for order in self.desk.status().orders]
-        except ControlError:
-            here = ["no answer"]
-        return here + [f"{order['client_order_id']} {order['status']} there" for order in self.venue.open_orders()]
+    def _open(self, *, wholly: bool) -> list[str]:
+        there = {order["client_order_id"]: order["status"] for order in self.venue.ledger()["orders"]}
+        here = {order.client_order_id: order.status for order in self.desk.status().orders}
+        if not wholly:
+            here = {name: status for name, status in here.items() if name in there}
+        return [f"{name} {status} here" for name, status in here.items()] + [
+            f"{name} {status} there" for name, status in there.items() if status not in ENDED
+        ]
 
     # --- the invariants --------------------------------------------------------------------------------------------
 
@@ -235,22 +239,22 @@ def run_trial(folder: Path, *, kills: int, every: int, speed: float, seed: int) 
             trial.life()
             if trial.kills % every == 0:
                 fired = venue.fired()
-                trial.settle()
+                trial.settle(wholly=every < kills)
                 tell(f"{trial.kills} kills, venue at {venue.ask('')['now'][11:19]}, faults {fired}")
         biggest = trial.check_limits()
         states = [record.state for record in desk.records() if isinstance(record, TradingStateChanged)]
         records, _ = daemon.verify(desk.out / RUN_JOURNAL)
         tell(f"{trial.kills} kills ({trial.early_kills} while starting), {biggest}, {records} records verified")
-        tell(f"trading states {Counter(states)}; ready {percentiles(trial.ready_s)}")
-        tell(f"canceled {percentiles(trial.canceled_s)}")
-        assert int(biggest["orders"]) >= kills // 2, "a day on which hardly anything was traded proves little"
+        tell(f"trading states {Counter(states)}; able to cancel {percentiles(trial.ready_s)}")
+        tell(f"cancel-all answered {percentiles(trial.canceled_s)}")
+        assert int(biggest["orders"]) >= kills, "a day on which hardly anything was traded proves little"
         assert int(biggest["fills"]) >= kills // 4
     return trial
 
 
 def test_a_live_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Six kills with every fault on: no order and no fill twice or lost, positions and cash are the venue's."""
-    run_trial(tmp_path, kills=6, every=6, speed=60.0, seed=21)
+    run_trial(tmp_path, kills=6, every=6, speed=30.0, seed=21)
 
 
 @pytest.mark.long
@@ -259,4 +263,3 @@ def test_a_live_daemon_that_is_killed_three_hundred_times_loses_and_doubles_noth
     """The same with three hundred over a whole day; from a start to being able to cancel, less than 2 s at p50."""
     trial = run_trial(tmp_path, kills=300, every=25, speed=15.0, seed=22)
     assert statistics.median(trial.ready_s) < 2.0
-    assert statistics.median(trial.canceled_s) < 2.0
