@@ -21,6 +21,7 @@ from engine.events import (
     Fill,
     LateFill,
     OrderUpdate,
+    Reconciliation,
     Record,
     RunEnded,
     RunStarted,
@@ -79,7 +80,7 @@ class Fold:
             RunStarted: self._run_started, RunEnded: self._run_ended, Approved: self._approved, Denied: self._denied,
             CancelRequest: self._cancel, OrderUpdate: self._update, Fill: self._fill, LateFill: self._late_fill,
             Signal: self.signals.append, TradingStateChanged: self.states.append, Snapshot: self.snapshots.append,
-            StrategyHalted: self.strategy_halts.append, CorporateAction: self._act,
+            StrategyHalted: self.strategy_halts.append, CorporateAction: self._act, Reconciliation: self._reconciled,
         }  # fmt: skip
 
     def feed(self, records: Iterable[Record]) -> Fold:
@@ -137,6 +138,14 @@ class Fold:
         self.executions.append(Execution(fill, order, _reference(order)))
         self.portfolio.fill(fill, order)
         self.trips.fill(fill, order.strategy)
+
+    def _reconciled(self, found: Reconciliation) -> None:
+        books = self.portfolio.books.values()
+        for symbol, qty in found.coins_charged.items():
+            before = {book.name: book.position(symbol).qty for book in books}
+            self.portfolio.charge(symbol, qty)
+            for book in books:
+                self.trips.charge((book.name, symbol), before[book.name] - book.position(symbol).qty)
 
     def _act(self, action: CorporateAction) -> None:
         if self.snapshots and action.symbol in self.snapshots[-1].marks:

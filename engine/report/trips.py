@@ -126,6 +126,16 @@ class Trips:
                 lots.pop()
         return removed
 
+    def charge(self, key: Key, qty: Decimal) -> None:
+        """Take coins that were kept as a fee out of the newest lots; what is left has cost what all of them did."""
+        lots = self._lots.get(key) or deque()
+        while qty > 0 and lots:
+            part = min(qty, lots[-1].qty)
+            lots[-1].qty -= part
+            qty -= part
+            if not lots[-1].qty:
+                lots.pop()
+
     def rename(self, old: str, new: str) -> None:
         """Carry the lots of a symbol over to its new name."""
         for strategy, symbol in [key for key in self._lots if key[1] == old]:

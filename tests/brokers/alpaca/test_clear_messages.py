@@ -78,10 +78,13 @@ async def told(local: Local, folder: Path, *, secret: str = SECRET, feed: str = 
         ({}, [account(account_blocked=True)], {}, REFUSED, "account PA3LOCALVENUE is blocked by Alpaca"),
         ({"symbols_max": 1}, [], {}, REFUSED,
          "the subscription is above the plan's symbol limit; ask for fewer symbols, or bars only"),
+        ({"assets": {"AAPL": {"tradable": False}}}, [], {}, CONFIGURED,
+         "symbol 'AAPL' cannot be traded at the broker now (its status is active) (strategies.cross.symbols)"),
         ({"feeds": ["iex"]}, [], {"feed": "sip"}, REFUSED,
          "the data plan does not include this feed; use feed = 'iex', which every plan has"),
     ],
-    ids=["wrong keys", "no keys", "a closed account", "a blocked account", "too many symbols", "a feed not paid for"],
+    ids=["wrong keys", "no keys", "a closed account", "a blocked account", "too many symbols", "an untradable symbol",
+         "a feed not paid for"],
 )  # fmt: skip
 async def test_what_is_wrong_is_one_clear_message(
     server: dict[str, Any], script: list[Fault], run: dict[str, Any], code: int, message: str, tmp_path: Path

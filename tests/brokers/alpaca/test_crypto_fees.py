@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.report import Result
 from tests.brokers.alpaca.daemon_rig import daemon
 from tests.brokers.alpaca.invariants import survives_a_restart
 
@@ -28,3 +29,6 @@ async def test_a_fee_in_coins_is_booked_and_trading_goes_on(monkeypatch: pytest.
         assert day.core.portfolio.position_qty("BTC/USD") == 0
         assert day.core.risk.state == "active"
         assert await survives_a_restart(day) == []
+        (trip,) = Result.from_journal(day.path).trades.to_dict("records")
+        assert trip["qty"] == pytest.approx(0.9975)
+        assert trip["pnl_usd"] == pytest.approx(0.9975 * 99.99 - 100.01)
