@@ -61,6 +61,9 @@ class Statements:
                 statement = self._reconciler.statement(state, due)
                 differences = self._core.risk.post_trade.differences(statement)
                 if not differences:
+                    self._log.info(
+                        "the session agrees with the broker's statement", executions=len(statement.executions)
+                    )
                     break
                 self._log.warning("the session differs from the broker's statement", what=differences)
                 await self._reconcile()
