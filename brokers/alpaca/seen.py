@@ -1,7 +1,8 @@
 """What a stream has delivered already, so that a gap can be filled with no duplicate and no hole.
 
 A bar is known by its symbol and minute, a print by its symbol, exchange and number, an article by its id and version.
-Memory is bounded: minutes and articles by number, prints to those of each symbol's latest instant.
+Memory is bounded: minutes and articles by number, prints to those of each symbol's latest instant. While a gap is open
+all of its minutes are kept, however long it takes until REST has filled it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Seen:
             self.is_new_article(int(event.news_id), event.ts_event_ns)
 
     def close_window(self) -> None:
-        """The gap is filled."""
+        """The gap is filled: what is older than usual need not be known any more."""
+        for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
+            del self._minutes[close_ns]
         self._window: set[tuple[str, str]] = set()
         self._window_end_ns = -1
         self._mark: dict[str, tuple[int, set[str]]] = {}
@@ -56,7 +59,7 @@ class Seen:
         found = self._minutes.get(close_ns)
         if found is None:
             found = self._minutes[close_ns] = set()
-            if len(self._minutes) > MINUTES_KEPT:
+            if len(self._minutes) > MINUTES_KEPT and self._window_end_ns < 0:
                 del self._minutes[min(self._minutes)]
         return found
 

@@ -64,6 +64,25 @@ async def test_strategies_only_watch_until_rest_has_given_what_is_missing(monkey
         assert told(rig) == [False, ("SPY", 2), ("SPY", 1), True]
 
 
+async def test_a_gap_that_stays_open_for_an_hour_brings_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While REST does not answer the stream goes on, and all of that is still known when it does."""
+    async with rigged(monkeypatch, symbols=["SPY"]) as rig:
+        rig.time.advance(120)
+        rig.feed.know([known(0)])
+        rig.rest.on("GET", BARS, (500, "broken"))
+        peer = await rig.connected()
+        for minute in range(3, 63):
+            rig.time.advance(60)
+            await peer.send(bar("SPY", OPEN_NS + minute * MINUTE_NS))
+        minutes = [row(OPEN_NS + minute * MINUTE_NS) for minute in range(63)]
+        rig.rest.on("GET", BARS, (200, {"bars": {"SPY": minutes}, "next_page_token": None}))
+        for _ in range(40):
+            await rig.time.pass_s(1)
+            await settle()
+        bars = [one for one in told(rig) if not isinstance(one, bool)]
+        assert sorted(bars) == [("SPY", minute) for minute in range(1, 63)]
+
+
 async def test_after_a_long_absence_a_day_is_fetched_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weeks of prints are no gap."""
     async with rigged(monkeypatch, symbols=["SPY"]) as rig:
