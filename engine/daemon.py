@@ -7,6 +7,7 @@ event, and what comes after its last record is new.
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -149,8 +150,9 @@ def _as_begun(config: RunConfig, path: Path) -> RunConfig:
     return config.model_copy(update={"risk": RiskLimits(**begun)}) if reloaded == config.risk else config
 
 
-def _runner() -> asyncio.Runner:
-    """Return what runs the event loop: uvloop, which comes sooner to what has arrived, wherever it is installed."""
+@contextmanager
+def _runner() -> Iterator[asyncio.Runner]:
+    """Yield what runs the event loop: uvloop, which comes sooner to what has arrived, wherever it is installed."""
     import asyncio
 
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -158,7 +160,13 @@ def _runner() -> asyncio.Runner:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
-    return asyncio.Runner(loop_factory=loop_factory)
+    gc.collect()
+    gc.freeze()  # what is built by now lives to the end: no collection need halt the loop to look through it
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            yield runner
+    finally:
+        gc.unfreeze()
 
 
 def _refuse_another_run(config: RunConfig, path: Path) -> None:

@@ -53,9 +53,6 @@ class Poster:
         Raises:
             TimeoutError, ClientError, OSError: there is no answer, and nobody knows whether the request has arrived.
         """
-        from aiohttp import ClientPayloadError
-        from aiohttp.http import HttpProcessingError
-
         async with asyncio.timeout(self._timeout_s):
             connection = await self._connector.connect(self._where, [], self._timeout)
             protocol, transport = connection.protocol, connection.transport
@@ -68,11 +65,18 @@ class Poster:
                 while message.code < 200:
                     message, content = await protocol.read()
                 reply = Reply(message.code, message.headers, await content.read())
-            except HttpProcessingError as error:
+            except BaseException as error:  # a connection whose answer is not read to its end is good for nothing more
                 connection.close()
-                raise ClientPayloadError(type(error).__name__) from None
-            except BaseException:  # a connection whose answer is not read to its end is good for nothing more
-                connection.close()
+                _raise_unreadable(error)
                 raise
             connection.release()
             return reply
+
+
+def _raise_unreadable(error: BaseException) -> None:
+    """Raise as aiohttp's own client does for what is no HTTP: its parser's errors are of another family."""
+    from aiohttp import ClientPayloadError
+    from aiohttp.http import HttpProcessingError
+
+    if isinstance(error, HttpProcessingError):
+        raise ClientPayloadError(type(error).__name__) from None

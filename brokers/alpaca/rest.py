@@ -27,6 +27,8 @@ Query = Mapping[str, str | int]
 Decoded = TypeVar("Decoded")
 
 ORDERS_PATH = "/v2/orders"
+KEPT_S = 45.0
+"""How long a connection may idle: longer than between two reconciliations, so that an order finds one that stands."""
 READ_TRIES, READ_WAIT_S = 4, 0.5
 PAUSE_S, PAUSE_MAX_S = 1.0, 60.0
 _TEXT_SHOWN = 200
@@ -99,8 +101,6 @@ class Rest:
 
     async def once(self, method: Method, path: str, *, query: Query | None = None, body: Any = None) -> Answer:
         """Send one request one time; `admit` comes first."""
-        from aiohttp import ClientError
-
         session = self._session or self._open()
         data = None if body is None else msgspec.json.encode(body)
         try:
@@ -110,7 +110,7 @@ class Rest:
                 return self._heeded(got.status, got.headers, await got.read())
         except TimeoutError:
             raise NoAnswer(f"{method} {path}: no answer within {self._timeout_s:g} s") from None
-        except (ClientError, OSError) as error:
+        except (_client_error(), OSError) as error:
             raise NoAnswer(f"{method} {path}: {type(error).__name__}") from None
 
     def _heeded(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -151,12 +151,13 @@ class Rest:
 
     def _open(self) -> ClientSession:
         # Here because aiohttp takes a tenth of a second to import and a connection pool needs a running loop.
-        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
+        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
         headers = self._keys.headers() | {"Content-Type": "application/json"}
         self._session = ClientSession(
-            headers=headers, timeout=ClientTimeout(total=self._timeout_s), cookie_jar=DummyCookieJar()
-        )
+            headers=headers, timeout=ClientTimeout(total=self._timeout_s), cookie_jar=DummyCookieJar(),
+            connector=TCPConnector(keepalive_timeout=KEPT_S),
+        )  # fmt: skip
         # aiohttp itself repeats what is idempotent when a kept connection breaks; here nobody repeats behind our back.
         self._session._retry_connection = False
         self._orders = Poster(self._session, self.url, ORDERS_PATH, headers, timeout_s=self._timeout_s)
@@ -178,6 +179,12 @@ def refusal(told: str, answer: Answer) -> Refused:
         told = f"{told.removesuffix('.')}; the keys are wrong, or of the other side: "
         told += "a paper key works on the paper host only, a live key on the live host"
     return Refused(told, answer.status, code)
+
+
+def _client_error() -> type[Exception]:
+    from aiohttp import ClientError
+
+    return ClientError
 
 
 def _number(text: str | None) -> int | None:
