@@ -118,6 +118,8 @@ class Operator:
         )  # fmt: skip
         if not await self._take(asked):
             return NOT_TAKEN
+        if getattr(daemon.core.risk.limits, name) != getattr(limits, name):
+            return Reply(ok=False, told=f"{name} stays as it is: the minutes were over when the corridor took it")
         until = f"until {to_datetime(until_ns):%H:%M:%S} UTC, and then"
         return Reply(ok=True, told=f"{name} is {getattr(limits, name)} {until} {before} again")
 

@@ -465,6 +465,15 @@ async def test_an_override_holds_for_its_minutes(tmp_path: Path) -> None:
     assert [one.after for one in kept] == ["25", "1000000000000"]
 
 
+async def test_an_override_that_comes_too_late_is_told(tmp_path: Path) -> None:
+    """What the corridor did not put in force is no success."""
+    async with operated(tmp_path) as (_, answer):
+        reply = await answer(msgspec.structs.replace(OVERRIDE, minutes=1e-12))
+    assert (reply.ok, reply.told) == (
+        False, "max_order_qty stays as it is: the minutes were over when the corridor took it"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
