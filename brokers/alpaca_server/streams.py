@@ -46,8 +46,7 @@ class Streams:
 
     def __init__(self, settings: ServerSettings, clock: VenueClock, archive: Archive, faults: Faults) -> None:
         self._settings, self._clock, self._archive, self._faults = settings, clock, archive, faults
-        self._counted: dict[str, int] = {}
-        self._delayed: deque[MarketEvent] = deque()
+        self._counted, self._delayed = dict[str, int](), deque[MarketEvent]()
         self._late: list[tuple[DataSession, Message]] = []
         self.sessions: list[DataSession] = []
         self.subscribed = asyncio.Event()
