@@ -52,13 +52,9 @@ class Run:
     """
 
     def __init__(
-        self,
-        config: RunConfig,
-        ledger: Journal,
-        *,
-        wrap: Callable[[Callback, str], Callback] | None = None,
+        self, config: RunConfig, ledger: Journal, *, wrap: Callable[[Callback, str], Callback] | None = None,
         again: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.config, self.journal = config, ledger
         sessions, portfolio = Sessions(config.calendar), _portfolio(config)
         self.clock = LiveClock() if again else clock_of(config)
@@ -130,6 +126,8 @@ class Run:
         """Take the whole feed in a plain loop, and finish."""
         if isinstance(self.feed, Line):
             self._replay_line(self.feed, progress)
+        elif self.is_live:
+            raise ConfigError(f"feed.use: '{self.config.feed.use}' is live and has no past; a backtest needs a tape")
         else:
             self.begin()
             batches = self.batches()
@@ -138,13 +136,12 @@ class Run:
             self.core.supervisor.finish(ended=True)
 
     def _replay_line(self, line: Line, progress: Progress | None) -> None:
-        started, core = line.recorded.started, self.core
-        self.begin(started.account, started.ts_event_ns)
+        self.begin(line.recorded.started.account, line.recorded.started.ts_event_ns)
         with localcontext(MONEY):
             for event in line.events():
-                core.process(event)
+                self.core.process(event)
                 if progress is not None:
-                    progress(core.events, core.now_ns, line.span_ns)
+                    progress(self.core.events, self.core.now_ns, line.span_ns)
 
     def batches(self) -> Iterator[Sequence[InboxEvent]]:
         """Yield the tape's events and, in its place, each command that the journal in hand holds."""
@@ -258,8 +255,9 @@ def _line(config: RunConfig, feed: Feed | LiveFeed, sessions: Sessions, portfoli
     assert config.feed.as_received is not None
     books = VenueBooks(portfolio)
     venue = _broker(config, sessions, books, clock=LiveClock())
-    if getattr(config.broker.settings, "latency_ms", 0.0):
-        raise ConfigError("broker.latency_ms: orders travel as long as recorded (feed.as_received); set it to 0")
+    for key in ("latency_ms", "latency_jitter_ms"):
+        if getattr(config.broker.settings, key, 0.0):
+            raise ConfigError(f"broker.{key}: orders travel as long as recorded (feed.as_received); set it to 0")
     return Line(config.feed.as_received, cast(Feed, feed), venue, books)
 
 

@@ -33,7 +33,7 @@ from engine.events import (
 from engine.journal import Journal
 from engine.line import Line, VenueBooks
 from engine.portfolio import Portfolio
-from tests.runs import OPEN_NS, on_tape, strategy
+from tests.runs import OPEN_NS, configuration, on_tape, strategy
 from tests.runs import market as random_market
 
 SYMBOL, ORDER_ID = "AAA", "day-one-1"
@@ -212,11 +212,23 @@ def test_a_tape_of_another_time_is_told(tmp_path: Path) -> None:
         line_of(tmp_path, [bar], TICKS[0])
 
 
+def test_a_live_feed_is_nothing_to_backtest_with_or_without_a_line(tmp_path: Path) -> None:
+    """It has no past; the tape that its venue played has."""
+    live = {"use": "tests.engine.fakes:FakeFeed", "symbols": ["SPY"]}
+    tree = configuration(live, tmp_path / "out", strategies=[strategy("sma_cross")])
+    with pytest.raises(ConfigError, match="feed.use: .* is live and has no past; a backtest needs a tape"):
+        daemon.backtest(from_dict(tree))
+    tree["feed"]["as_received"] = str(tmp_path / "none.journal")
+    with pytest.raises(ConfigError, match="feed.as_received: .* is no tape; name the feed that the venue played"):
+        daemon.backtest(from_dict(tree))
+
+
 @pytest.mark.parametrize(
     ("over", "error", "words"),
     [
         ({}, JournalError, "no journal at"),
         ({"broker": {"latency_ms": 50.0}}, ConfigError, "broker.latency_ms: orders travel as long as recorded"),
+        ({"broker": {"latency_jitter_ms": 5.0}}, ConfigError, "broker.latency_jitter_ms: orders travel as long"),
     ],
 )
 def test_a_line_that_cannot_be_is_told_before_anything_is_written(
