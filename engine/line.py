@@ -141,6 +141,8 @@ class Line:
                 yield self._told(answer, self._now_ns)
             if isinstance(record, Fill | OrderUpdate):
                 said = self._answer(record)
+                if isinstance(said, Fill) and isinstance(record, Fill):  # statements of the account name it so
+                    said = replace(said, execution_id=record.execution_id)
                 if said is not None:
                     yield self._told(said, record.ts_recv_ns)
             else:

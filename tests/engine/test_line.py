@@ -17,6 +17,7 @@ from engine.config import from_dict
 from engine.errors import ConfigError, JournalError
 from engine.events import (
     SECOND_NS,
+    AccountStatement,
     Approved,
     Bar,
     CancelRequest,
@@ -112,6 +113,13 @@ def kinds(events: Sequence[InboxEvent]) -> list[str]:
 TICKS = [quote(1, 100.0), quote(2, 101.0), quote(3, 102.0), quote(4, 103.0)]
 
 
+def test_a_statement_of_the_live_venue_is_none_of_the_simulated_one(tmp_path: Path) -> None:
+    """C39 compares executions by their ids, and the venue that plays the tape again gives its own."""
+    stated = AccountStatement(ns(3), ns(3), ns(0), ns(3), Decimal(1), {}, {"live-1": ns(1)})
+    events = walked(line_of(tmp_path, TICKS, TICKS[0], stated, TICKS[1]), lambda line, event: None)
+    assert kinds(events) == ["Quote", "Quote"]
+
+
 @pytest.mark.parametrize(("arrival_s", "price"), [(1.5, "101.0"), (2.0, "102.0"), (2.5, "102.0")])
 def test_an_order_meets_the_market_of_its_recorded_arrival(arrival_s: float, price: str, tmp_path: Path) -> None:
     """The instant is the record's, the price the venue's; the answers come where the record heard them."""
@@ -124,6 +132,7 @@ def test_an_order_meets_the_market_of_its_recorded_arrival(arrival_s: float, pri
     assert kinds(events) == ["Quote", "Quote", "accepted", "Quote", "Quote", "Fill", "Link"]
     executed = next(event for event in events if isinstance(event, Fill))
     assert (executed.price, executed.ts_recv_ns) == (Decimal(price), ns(4.5))
+    assert executed.execution_id == "live-1", "what the account's statements call it"
 
 
 def test_an_order_may_arrive_by_the_venues_clock_before_it_was_decided(tmp_path: Path) -> None:
