@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import get_args
 
 from engine import journal
-from engine.events import Approved, CancelRequest, Fill, InboxEvent, OrderUpdate, RunStarted
+from engine.events import AccountStatement, Approved, CancelRequest, Fill, InboxEvent, OrderUpdate, RunStarted
 
-INPUTS = frozenset(get_args(InboxEvent))
+INPUTS = frozenset(get_args(InboxEvent)) - {AccountStatement}
+"""What came in, but for what the broker stated of its own executions: the simulated venue's have other ids."""
+
 TAKEN_ON = frozenset({"accepted", "held"})
 
 

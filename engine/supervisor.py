@@ -238,7 +238,7 @@ class Supervisor:
             self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
         elif isinstance(event, AccountTerms):
             self._core.risk.on_terms(event)
-        elif isinstance(event, AccountStatement) and not self._core.broker.simulated:  # its executions have other ids
+        elif isinstance(event, AccountStatement):
             self.apply(self._core.risk.on_statement(event, self._core.now_ns))
 
     def _on_status(self, status: Status) -> None:

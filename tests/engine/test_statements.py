@@ -13,7 +13,6 @@ from engine import daemon, plugins, statements
 from engine.errors import BrokerError
 from engine.events import AccountStatement, AccountTerms, Reconciliation, TradingStateChanged
 from tests.engine import test_live
-from tests.engine.operated import Operated
 from tests.engine.test_live import FAKES, records, session
 
 NEXT_DAY = 8 * 60
@@ -66,17 +65,6 @@ async def test_a_statement_that_differs_halts_and_the_halt_outlives_a_restart(tm
     again = await session(tmp_path, lambda core: core.journal.seq > 0 and not core.journal.following)
     assert again.core.risk.state == "halted"
     assert daemon.verify(tmp_path / "run.journal")[0] > 0
-
-
-async def test_a_simulated_venue_is_not_held_to_a_live_days_statement(tmp_path: Path) -> None:
-    """A live day that is replayed as it was received has executions of its own; the statement lists others."""
-    operated = Operated(tmp_path)
-    core = (await operated.begin(3)).core
-    core.risk.post_trade.is_watching = True
-    core.risk.on_session(core.now_ns)
-    operated.take(AccountStatement(core.now_ns, core.now_ns, 0, core.now_ns, Decimal(1), {}, {}))
-    assert core.risk.state == "active"
-    operated.journal.close()
 
 
 async def test_an_account_that_cannot_be_read_after_the_session_halts(
