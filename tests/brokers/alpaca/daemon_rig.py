@@ -169,10 +169,15 @@ class Daemon:
         """
         for _ in range(100):
             with suppress(TimeoutError):
-                await self.until(lambda: self.run.feed.is_connected and not self.core.warming_up, 0.15)
+                await self.until(lambda: self._listens and not self.core.warming_up, 0.15)
                 return
             await self.minutes(1)
         raise AssertionError("the daemon does not begin")
+
+    @property
+    def _listens(self) -> bool:
+        subscribed = any(any(one.channels.values()) for one in self.local.venue.streams.sessions)
+        return self.run.feed.is_connected and subscribed
 
     @property
     def core(self) -> Any:
@@ -200,7 +205,7 @@ class Daemon:
             self._look_at_exposure(price)
             now = at(clock)
             with suppress(TimeoutError):
-                async with asyncio.timeout(0.3):
+                async with asyncio.timeout(1.0):
                     while self.core.now_ns < now and not self.task.done():
                         await asyncio.sleep(0)
             await quick(3)
