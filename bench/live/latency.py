@@ -40,7 +40,6 @@ def compare(folder: Path, sides: Sequence[str], *, bursts: int, ticks: int) -> d
         venues = {}
         for place, side in enumerate(sides):
             own = folder / side
-            own.mkdir(parents=True)
             feed = {
                 "bursts": bursts + 1, "ticks": ticks, "every_ms": EVERY_MS, "burst_every_s": burst_s * len(sides),
                 "offset_s": FIRST_AFTER_S + place * burst_s,

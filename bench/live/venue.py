@@ -63,6 +63,7 @@ def venue(folder: Path, feed: str, feed_settings: Mapping[str, object], **settin
         "port": 0, "time": "tape", "start": "control", "requests_per_min": 0,
         "paper": {"cash_usd": "1000000000", "participation": 1.0}, **settings,
     }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "venue.toml"
     tables = {"server": chosen, "feed": {"use": f"bench.live.feeds:{feed}", **feed_settings}}
     path.write_text(toml(tables))

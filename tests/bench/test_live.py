@@ -119,8 +119,8 @@ def test_every_side_answers_every_print(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_a_small_market_passes_with_nothing_lost(tmp_path: Path) -> None:
     """A minute is decided on, and a short session loses no order event."""
-    assert 0 < market.last_decision_ms(tmp_path, 100, 4) < 1000
-    found = market.session(tmp_path, 200, 12)
+    assert 0 < market.last_decision_ms(tmp_path / "minute", 100, 4) < 1000
+    found = market.session(tmp_path / "session", 200, 12)
     assert (found.events_lost, found.bars) == (0, 2400)
     assert found.orders > 100
     assert found.loop_lag_p99_ms > 0
