@@ -113,12 +113,13 @@ class Core:
         market = self._markets.get(symbol) or self.portfolio.market(symbol)
         if symbol in self._working:
             self.settle(self.broker.match(bar))
-        market.bar = bar
+        close = market.bar_close = bar.close
+        market.bar_ns = now
         if market.worst_qty:
-            if self.portfolio.mark(market, bar.close):
+            if self.portfolio.mark(market, close):
                 self.supervisor.apply(self.risk.on_loss(now))
-        elif 0.0 < bar.close < inf:  # two strategies may hold what comes to nothing together
-            market.mark = bar.close
+        elif 0.0 < close < inf:  # two strategies may hold what comes to nothing together
+            market.mark = close
         if bar.interval_ns != market.bar_interval_ns:
             self.wiring.route(market, bar.interval_ns)
         for callback in market.on_bar:

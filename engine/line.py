@@ -228,7 +228,7 @@ class Line:
                 self._keep(venue.match(event))
             market = self._market(event.symbol)
             if isinstance(event, Bar):
-                market.bar = event
+                market.bar_ns, market.bar_close = event.ts_event_ns, event.close
             elif isinstance(event, Quote):
                 market.quote = event
             else:
@@ -266,11 +266,11 @@ class Line:
 
 def _price(market: Market, side: Side, now_ns: int) -> tuple[Decimal, Literal["quote", "trade", "bar"]] | None:
     """Return the market's price for an order as the venue sees it: a fresh quote's, else the last print's or bar's."""
-    quote, trade, bar = market.quote, market.trade, market.bar
+    quote, trade = market.quote, market.trade
     if quote is not None and now_ns - quote.ts_event_ns <= QUOTE_LIFE_NS:
         price = quote.ask_price if side == "buy" else quote.bid_price
         if price > 0:
             return exact(price), "quote"
-    if trade is not None and (bar is None or trade.ts_event_ns >= bar.ts_event_ns):
+    if trade is not None and trade.ts_event_ns >= market.bar_ns:
         return exact(trade.price), "trade"
-    return (exact(bar.close), "bar") if bar is not None else None
+    return (exact(market.bar_close), "bar") if market.bar_ns else None

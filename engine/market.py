@@ -31,17 +31,20 @@ class Market:
     Units: prices in the account's currency; quantities in shares or coins, signed where they are positions.
     `mark` is the last price that values a position. `worst_qty` is the larger of the two sizes that the position can
     reach if every open buy or every open sell fills; zero means that no price of this symbol can move our account.
+    `bar_ns` is when the last bar came, 0 when none has, `bar_span_ns` its length; the bar itself is not kept, because
+    to let go of an old one for each new one reaches into cold memory. `bar_interval_ns` is the length that is routed.
     """
 
     __slots__ = (
-        "bar", "bar_interval_ns", "halted", "limit_down_price", "limit_up_price", "long_qty", "mark", "on_bar",
-        "on_quote", "on_trade", "open_buy_qty", "open_buys", "open_sell_qty", "open_sells", "position_qty", "qty",
-        "quote", "routes", "short_qty", "symbol", "trade", "worst_qty",
+        "bar_close", "bar_interval_ns", "bar_ns", "bar_span_ns", "halted", "limit_down_price", "limit_up_price",
+        "long_qty", "mark", "on_bar", "on_quote", "on_trade", "open_buy_qty", "open_buys", "open_sell_qty",
+        "open_sells", "position_qty", "qty", "quote", "routes", "short_qty", "symbol", "trade", "worst_qty",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
-        self.bar: Bar | None = None
+        self.bar_ns = self.bar_span_ns = 0
+        self.bar_close = nan
         self.quote: Quote | None = None
         self.trade: Trade | None = None
         self.halted = False
@@ -73,7 +76,6 @@ class Market:
         trade = self.trade
         if trade is not None and now_ns - trade.ts_recv_ns <= TRADE_FRESH_NS and 0 < trade.price < inf:
             return trade.price, "trade"
-        bar = self.bar
-        if bar is not None and now_ns - bar.ts_recv_ns <= BAR_FRESH_PERIODS * bar.interval_ns and 0 < bar.close < inf:
-            return bar.close, "bar"
+        if now_ns - self.bar_ns <= BAR_FRESH_PERIODS * self.bar_span_ns and 0 < self.bar_close < inf:
+            return self.bar_close, "bar"
         return None

@@ -202,9 +202,10 @@ class Operator:
             return None
         # Looked for when somebody asks, so that nothing has to be kept for each event.
         markets = self._daemon.core.portfolio.markets.values()
-        known = chain.from_iterable((market.bar, market.quote, market.trade) for market in markets)
-        newest = max((event.ts_recv_ns for event in known if event is not None), default=None)
-        return None if newest is None else max(0.0, (self._daemon.clock.now_ns() - newest) / 1e9)
+        ticks = chain.from_iterable((market.quote, market.trade) for market in markets)
+        newest = max((tick.ts_recv_ns for tick in ticks if tick is not None), default=0)
+        newest = max([newest, *(market.bar_ns for market in markets)])
+        return None if not newest else max(0.0, (self._daemon.clock.now_ns() - newest) / 1e9)
 
     def status(self) -> DaemonStatus:
         """Return the daemon as it is now."""

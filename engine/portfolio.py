@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvariantError
@@ -333,7 +333,8 @@ class Portfolio:
                 self._pay(book, cash)
             total += position.qty
         market.position_qty = total
-        market.bar = market.quote = market.trade = None  # prices from before the split price nothing after it
+        market.quote = market.trade = None  # prices from before the split price nothing after it
+        market.bar_ns, market.bar_close = 0, nan
         self.expose(market)
         self.value(self.equity_usd())
 

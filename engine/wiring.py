@@ -80,7 +80,8 @@ class Wiring:
         """Point a market's bars of this length at those who asked for them, through builders of longer ones."""
         if interval_ns not in market.routes:
             market.routes[interval_ns] = tuple(self._bar_route(market, interval_ns))
-        market.bar_interval_ns, market.on_bar = interval_ns, market.routes[interval_ns]
+        market.bar_interval_ns = market.bar_span_ns = interval_ns
+        market.on_bar = market.routes[interval_ns]
 
     def drop(self, strategy: str) -> None:
         """Call nothing of a strategy any more."""

@@ -81,14 +81,15 @@ class DataFreshness(Control):
         self._max_periods = limits.max_data_age_periods_count
 
     def check(self, p: Proposal) -> str | None:
-        market, bar, limit_ns = p.market, p.market.bar, self._max_age_ns
+        market, limit_ns = p.market, self._max_age_ns
         if not p.fresh:
             return f"{market.symbol} has no quote, trade or closed bar fresh enough to price an order"
-        if bar is not None:
-            if p.now_ns - bar.ts_recv_ns <= limit_ns:
+        if market.bar_ns:
+            if p.now_ns - market.bar_ns <= limit_ns:
                 return None
-            limit_ns = max(limit_ns, self._max_periods * bar.interval_ns + BAR_DELAY_NS)
-        newest = max(data.ts_recv_ns for data in (market.quote, market.trade, bar) if data is not None)
+            limit_ns = max(limit_ns, self._max_periods * market.bar_span_ns + BAR_DELAY_NS)
+        newest = max(data.ts_recv_ns if data is not None else 0 for data in (market.quote, market.trade))
+        newest = max(newest, market.bar_ns)
         age_ns = p.now_ns - newest
         if age_ns <= limit_ns:
             return None

@@ -265,10 +265,8 @@ class OrderAge(Control):
 
     def _max_age_of(self, p: Proposal) -> int:
         """Return the age that is too old: at least one bar, for what became of an order is known at its bar's close."""
-        bar = p.market.bar
-        if bar is None or bar.interval_ns < self._max_age_ns:
-            return self._max_age_ns
-        return bar.interval_ns + BAR_SLACK_NS
+        span_ns = p.market.bar_span_ns
+        return self._max_age_ns if span_ns < self._max_age_ns else span_ns + BAR_SLACK_NS
 
     def _next_open_ns(self, p: Proposal) -> int:
         """Return when the order can be filled first."""

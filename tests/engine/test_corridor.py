@@ -305,7 +305,7 @@ def test_the_bar_path_does_what_its_three_parts_do(monkeypatch: pytest.MonkeyPat
 
     def in_parts(core: Core, event: Bar) -> None:
         market = core._enter(event)
-        market.bar = event
+        market.bar_close, market.bar_ns = event.close, event.ts_recv_ns
         core._mark(market, event.close)
         if event.interval_ns != market.bar_interval_ns:
             core.wiring.route(market, event.interval_ns)

@@ -26,7 +26,10 @@ def bar(close: float = 102.0, *, age_ns: int = 0, interval_ns: int = MINUTE_NS) 
 def market(*events: Quote | Trade | Bar) -> Market:
     made = Market("SPY")
     for event in events:
-        setattr(made, type(event).__name__.lower(), event)
+        if isinstance(event, Bar):
+            made.bar_ns, made.bar_close, made.bar_span_ns = event.ts_recv_ns, event.close, event.interval_ns
+        else:
+            setattr(made, type(event).__name__.lower(), event)
     return made
 
 

@@ -366,9 +366,10 @@ def test_prices_of_before_a_split_price_nothing_after_it() -> None:
     desk = Desk()
     desk.mark(700.0)
     market = desk.market()
-    market.bar = market.quote = market.trade = object()  # type: ignore[assignment]  # any price at all
+    market.quote = market.trade = object()  # type: ignore[assignment]  # any price at all
+    market.bar_ns, market.bar_close = 1, 700.0
     desk.portfolio.act(split(7, 1))
-    assert (market.bar, market.quote, market.trade) == (None, None, None)
+    assert (market.bar_ns, market.quote, market.trade) == (0, None, None)
     assert market.mark == 100
 
 

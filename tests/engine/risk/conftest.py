@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.clock import Sessions
-from engine.events import MINUTE_NS, SECOND_NS, Approved, Bar, Denied, Fill, Intent, OrderUpdate, Quote, Trade
+from engine.events import MINUTE_NS, SECOND_NS, Approved, Denied, Fill, Intent, OrderUpdate, Quote, Trade
 from engine.market import Market
 from engine.orders import Order, OrderBook
 from engine.portfolio import Portfolio
@@ -52,8 +52,9 @@ class Desk:
 
     def bar(self, price: float, symbol: str = "SPY", interval_ns: int = MINUTE_NS) -> list[Any]:
         """Close a bar at this price; return what a loss limit made of it."""
-        now, price = self.now_ns, float(price)
-        self.market(symbol).bar = Bar(symbol, now, now, price, price, price, price, 1e6, interval_ns)
+        price = float(price)
+        market = self.market(symbol)
+        market.bar_ns, market.bar_close, market.bar_span_ns = self.now_ns, price, interval_ns
         return self.mark(price, symbol)
 
     def quote(self, bid: float, ask: float, symbol: str = "SPY") -> None:

@@ -162,9 +162,8 @@ def test_max_data_age_s_and_max_data_age_periods_count(desk: Any) -> None:
 def test_a_price_that_is_none_refuses(desk: Any, price: float) -> None:
     """C06: not a number, infinite, zero, negative and absurd are no prices; nothing is computed with them."""
     d = desk()
-    d.market("QQQ").bar = d.market().bar.__class__(
-        "QQQ", d.now_ns, d.now_ns, price, price, price, price, 1.0, HOUR_NS
-    )  # fmt: skip
+    market = d.market("QQQ")
+    market.bar_ns, market.bar_close, market.bar_span_ns = d.now_ns, price, HOUR_NS
     d.market("QQQ").mark = price
     assert d.refusal("buy", "1", "QQQ").startswith("C06: ")
 
