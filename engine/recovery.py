@@ -35,7 +35,7 @@ class Findings(NamedTuple):
         missing: executions of ours that the stream never brought.
         adopted: orders of ours that the venue works on and never acknowledged.
         lost: ids of orders that we think open and the venue does not list: to be asked after.
-        undead: ids of orders of ours that we took for ended and the venue works on: to be canceled.
+        undead: ids of orders of ours that we took for ended and two readings list: to be canceled.
         foreign: in words, what is not ours and was not named before.
         verdict: the event for the corridor, None when there is nothing new to say.
     """
@@ -61,6 +61,7 @@ class Reconciler:
         self._told: tuple[str, ...] = ()
         self._cash_seen: Decimal | None = None
         self._foreign: set[str] = set()
+        self._lingering: set[str] = set()
         self._begun = False
         self._terms: tuple[int, int | None] | None = None
         self.rounds = self.mismatches = 0
@@ -95,11 +96,13 @@ class Reconciler:
             for order in orders.open.values()
             if order.id not in listed and order.id not in filled and now - order.updated_ns > SETTLING_NS
         )
-        undead = tuple(
+        before = self._lingering
+        self._lingering = {
             order_id
-            for order_id in sorted(listed & ours.keys() - orders.open.keys())
+            for order_id in listed & ours.keys() - orders.open.keys()
             if now - ours[order_id].updated_ns > SETTLING_NS
-        )
+        }
+        undead = tuple(sorted(self._lingering & before))
         foreign = tuple(
             f"order {order.client_order_id} to {order.side} {order.qty} {order.symbol}"
             for order in state.open_orders

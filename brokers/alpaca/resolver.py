@@ -18,10 +18,14 @@ from brokers.alpaca.records import STATUSES, OrderRecord
 from brokers.alpaca.rest import NoAnswer, Rest
 from brokers.alpaca.settlement import Settlement
 from engine.clock import Clock
+from engine.errors import BrokerError
 from engine.events import SECOND_NS
 
 LOOK_UP_AT_S, LOOK_UP_EVERY_S = (1.0, 2.0, 4.0, 8.0), 15.0
 ABSENT_ANSWERS_MIN, ABSENT_FOR_NS = 3, 30 * SECOND_NS
+WAITS_S = (0.5, 1.0, 2.0)
+"""Between the tries of what has to come through; the last one stays."""
+
 LEGS = ("-tp", "-sl")
 
 Found = OrderRecord | Literal["absent"] | None
@@ -38,6 +42,7 @@ class Resolver:
         self._rest, self._book, self._catch_up, self._settlement = rest, book, catch_up, settlement
         self._clock, self._sleep = clock, sleep
         self._resolving: dict[str, asyncio.Event] = {}
+        self._listing, self._has_listed = asyncio.Lock(), False
 
     def heard_of(self, order_id: str) -> None:
         """The venue spoke of an order: if its outcome was unknown, it is time to look again."""
@@ -74,6 +79,37 @@ class Resolver:
         if venue_id is not None:
             return await self._ask(f"/v2/orders/{venue_id}", {"nested": "true"})
         return await self._ask("/v2/orders:by_client_order_id", {"client_order_id": order_id})
+
+    async def locate(self, order_id: str) -> str | None:
+        """Return the venue's id of an order, asked for until there is an answer; None when the venue knows none.
+
+        Orders of an earlier process are learned all at once from the list of what is open: when everything is to be
+        canceled, there is no time to ask for each.
+        """
+        ids, tries = self._book.ids, 0
+        while (known := ids.venue(order_id)) is None:
+            async with self._listing:
+                await self._list_once(order_id)
+            if ids.venue(order_id) is None:
+                found = await self.look_up(order_id)
+                if found == "absent":
+                    return None
+                if isinstance(found, OrderRecord):
+                    ids.learn(found, order_id)
+                else:
+                    await self._sleep(WAITS_S[min(tries, len(WAITS_S) - 1)])
+                    tries += 1
+        return known
+
+    async def _list_once(self, order_id: str) -> None:
+        if self._has_listed or self._book.ids.venue(order_id) is not None:
+            return
+        try:
+            for record in await self._catch_up.orders({"status": "open"}):
+                self._book.ids.learn(record)
+            self._has_listed = True
+        except BrokerError as error:
+            self._book.log.warning("open orders cannot be read", reason=str(error))
 
     async def _until_known(self, order_id: str, heard: asyncio.Event) -> Found:
         started_ns = self._clock.monotonic_ns()
@@ -121,6 +157,8 @@ class Resolver:
         if STATUSES.get(record.status, "accepted") not in ("accepted", "rejected"):
             book.tell_accepted(record, order_id)  # and when, whatever became of it since
         await self._catch_up.apply(record)
+        if not record.is_ended:
+            self._settlement.cancel_if_wanted(order_id)
 
     async def _bury(self, order_id: str) -> None:
         book = self._book

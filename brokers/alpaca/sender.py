@@ -15,14 +15,13 @@ from brokers.alpaca.book import Book
 from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.order_json import CLIENT_ID_CHARS_MAX, amendment, new_order
 from brokers.alpaca.outcome import Accepted, Later, Outcome, Refused, Taken, Unknown, classify
-from brokers.alpaca.records import OrderRecord
-from brokers.alpaca.resolver import Resolver
+from brokers.alpaca.resolver import WAITS_S, Resolver
 from brokers.alpaca.rest import NoAnswer, Rest, complaint
 from brokers.alpaca.settlement import Settlement
 from engine.clock import Clock
 from engine.events import SECOND_NS, Approved, Intent
 
-CANCEL_WAITS_S, STUCK_CANCEL_S = (0.5, 1.0, 2.0), 15.0
+STUCK_CANCEL_S = 15.0
 
 
 class Sender:
@@ -130,20 +129,17 @@ class Sender:
         if order_id in book.unknown:
             self._settlement.cancel_wanted.add(order_id)
             return
-        if book.ids.venue(order_id) is None:
-            found = await self._resolver.look_up(order_id)
-            if isinstance(found, OrderRecord):
-                book.ids.learn(found, order_id)
-        venue_id = book.ids.venue(order_id)
+        venue_id = await self._resolver.locate(order_id)
         if venue_id is None:
-            book.log.warning("nothing to cancel: the venue does not know the order", order=order_id)
+            self._settlement.cancel_wanted.add(order_id)
+            book.log.warning("not canceled yet: the venue does not know the order", order=order_id)
             return
         tries = 0
         while not await self._cancel_once(order_id, venue_id):
-            await self._sleep(CANCEL_WAITS_S[min(tries, len(CANCEL_WAITS_S) - 1)])
+            await self._sleep(WAITS_S[min(tries, len(WAITS_S) - 1)])
             tries += 1
-            if tries > len(CANCEL_WAITS_S) and order_id not in book.open:
-                return
+            if tries > len(WAITS_S) and order_id in book.intents and order_id not in book.open:
+                return  # it has ended meanwhile; of one that an earlier process sent only the venue can say so
         await self._sleep(STUCK_CANCEL_S)
         if order_id in book.open:
             book.count("stuck cancels")

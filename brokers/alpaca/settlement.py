@@ -47,14 +47,18 @@ class Settlement:
             book.tell_accepted(record, order_id)
         else:
             book.tell(order_id, status, ts_ns=record.ts_ns(0), venue_id=record.id)
-        if order_id in self.cancel_wanted:
-            self.cancel_wanted.discard(order_id)
-            self._cancel(order_id)
+        self.cancel_if_wanted(order_id)
         if book.missing_qty(record) > 0:
             await self._sleep(FILL_CHECK_S)
             await self._catch_up.fill_hole(record)
             if record.status == "filled":
                 book.tell_filled(record, order_id)
+
+    def cancel_if_wanted(self, order_id: str) -> None:
+        """Start the cancel that has waited until the venue knows the order."""
+        if order_id in self.cancel_wanted:
+            self.cancel_wanted.discard(order_id)
+            self._cancel(order_id)
 
     async def refuse(self, intent: Intent, reason: str) -> None:
         """Tell that an order never came to life, and how the one lives on that it should have replaced."""

@@ -210,7 +210,7 @@ async def test_a_cancel_that_a_kill_may_have_swallowed_is_sent_again(tmp_path: P
 
 
 async def test_an_order_that_had_ended_and_lives_at_the_venue_is_canceled(tmp_path: Path) -> None:
-    """It would fill beside the controls. One that has only just ended may still be listed."""
+    """It would fill beside the controls. One that has just ended may still be listed; two readings are believed."""
     run = await session(tmp_path, lambda core: core.events >= 2)
     intent = Intent("live-once-9", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99))
     order = Order(intent)
@@ -222,6 +222,7 @@ async def test_an_order_that_had_ended_and_lives_at_the_venue_is_canceled(tmp_pa
     reconciler, broker = Reconciler(run.core), fakes.FakeBroker(None)
     assert reconciler.compare(await broker.state(0)).undead == ()
     book["clock"] += 10 * 10**9
+    assert reconciler.compare(await broker.state(0)).undead == ()
     found = reconciler.compare(await broker.state(0))
     assert found.undead == ("live-once-9",)
     assert not found.foreign

@@ -423,6 +423,38 @@ async def test_a_cancel_is_asked_until_the_venue_speaks(monkeypatch: pytest.Monk
         await until(lambda: len(rig.rest.asked("DELETE", path)) >= 4)
 
 
+async def test_orders_of_an_earlier_process_are_canceled_through_any_storm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One list tells which they are, however often it fails; each is asked to end until the venue has spoken."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        before = len(rig.rest.asked("GET", ORDERS))
+        names = [f"o{number}" for number in range(20)]
+        rig.rest.on("GET", ORDERS, *[(504, "")] * 6, (200, [record(name) for name in names]))
+        for name in names:
+            rig.rest.on("GET", f"{ORDERS}:by_client_order_id", (504, ""))
+            rig.rest.on("DELETE", f"{ORDERS}/venue-{name}", *[(504, "")] * 6, (204, None))
+            rig.broker.cancel(name, 0)
+        await rig.passing(60.0)
+        await until(lambda: all(len(rig.rest.asked("DELETE", f"{ORDERS}/venue-{name}")) == 7 for name in names))
+        assert len(rig.rest.asked("GET", ORDERS)) - before < 20
+
+
+async def test_a_cancel_of_an_order_that_turns_up_later_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier process sent it, and the venue's pages lag behind: it is asked after, found, and canceled."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        by_client = f"{ORDERS}:by_client_order_id"
+        rig.rest.on("GET", by_client, (404, {"code": 40410000, "message": "order not found"}))
+        rig.rest.on("DELETE", f"{ORDERS}/venue-o1", (204, None))
+        rig.broker.resolve(["o1"])
+        rig.broker.cancel("o1", 0)
+        await rig.passing(1.5)
+        assert rig.rest.asked("DELETE", f"{ORDERS}/venue-o1") == []
+        rig.rest.on("GET", by_client, (200, record("o1")))
+        await rig.passing(8.0)
+        await until(lambda: rig.rest.asked("DELETE", f"{ORDERS}/venue-o1"))
+
+
 async def test_a_cancel_that_is_refused_tells_how_the_order_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """422, already filled: the race is normal, and what the order shows is told."""
     async with broker_rig(monkeypatch) as rig:
