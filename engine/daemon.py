@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RUN_JOURNAL, BACKTEST_JOURNAL = "run.journal", "backtest.journal"
 BACKTEST_LOG = "backtest.log.jsonl"
+COLLECT_AFTER = 10_000, 20, 500
+"""Thresholds of the garbage collector in a daemon: a look through all books halts it for a tenth of a second."""
 SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
@@ -160,12 +162,15 @@ def _runner() -> Iterator[asyncio.Runner]:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
+    before = gc.get_threshold()
     gc.collect()
-    gc.freeze()  # what is built by now lives to the end: no collection need halt the loop to look through it
+    gc.freeze()  # what is built by now lives to the end
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             yield runner
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 

@@ -21,7 +21,7 @@ def live(*, long: bool) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yield from _tick_to_order(folder / "ticks")
-        yield from _market(folder, LONG_SESSION_MINUTES if long else SESSION_MINUTES)
+        yield from _market(folder, long=long)
 
 
 def _decoding() -> Iterator[Figure]:
@@ -51,11 +51,13 @@ def _tick_to_order(folder: Path) -> Iterator[Figure]:
         yield Figure(f"{name}, over the three libraries, p99", ours.p99_us - minimal.p99_us, "us", None, 80)
 
 
-def _market(folder: Path, minutes: int) -> Iterator[Figure]:
+def _market(folder: Path, *, long: bool) -> Iterator[Figure]:
+    minutes = LONG_SESSION_MINUTES if long else SESSION_MINUTES
     last_ms = market.last_decision_ms(folder / "minute", MARKET, MINUTES)
     yield Figure(f"{MARKET:,} bars in a second, last frame to last order", last_ms, "ms", 250, 100)
     found = market.session(folder / "session", 2 * MARKET, minutes)
     name = f"{minutes} minutes of {2 * MARKET:,} bars"
-    yield Figure(f"{name}, memory growth", found.memory_growth_percent, "%", 5, 2)
+    if long:  # the last half hour's minutes are remembered: before that, growth says nothing
+        yield Figure(f"{name}, memory growth", found.memory_growth_percent, "%", 5, 2)
     yield Figure(f"{name}, order events lost of {found.orders:,} orders", found.events_lost, "", 0, 0)
     yield Figure(f"{name}, loop lag p99 at most", found.loop_lag_p99_ms, "ms", 20, 10)
