@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from engine import journal
 from engine.errors import ConfigError
 from engine.events import (
+    MINUTE_NS,
     NEVER_NS,
     SECOND_NS,
     Approved,
@@ -118,6 +119,7 @@ class Line:
         self._awaited = sorted((ts_ns, decisions[key], key) for key, ts_ns in arrivals.items() if key in decisions)
         self._awaited.reverse()
         self._handed_over: set[str] = set()
+        self._symbols: dict[str, str] = {}
         self._fills: defaultdict[str, deque[Fill]] = defaultdict(deque)
         self._updates: defaultdict[tuple[str, str], deque[OrderUpdate]] = defaultdict(deque)
         self._left_fills, self._left_updates = self.recorded.fills.copy(), self.recorded.updates.copy()
@@ -159,6 +161,9 @@ class Line:
             return record
         waiting: deque[Fill] | deque[OrderUpdate]
         waiting = self._fills[order_id] if isinstance(record, Fill) else self._updates[order_id, record.status]
+        if not waiting:  # the run's clock was behind the venue's, which is sure of an instant only when its bar is over
+            late_ns = max(MINUTE_NS, self._market(self._symbols.get(order_id, "")).bar_span_ns)
+            self._play(min(record.ts_event_ns + late_ns, self._held_until_ns()))
         return waiting.popleft() if waiting else None
 
     def _told(self, answer: Fill | OrderUpdate, ts_recv_ns: int) -> Fill | OrderUpdate:
@@ -170,6 +175,7 @@ class Line:
 
     def submit(self, approved: Approved) -> None:
         order_id = approved.intent.client_order_id
+        self._symbols[order_id] = approved.intent.symbol
         arrivals = self.recorded.arrivals
         if order_id in arrivals:
             self._latency_ns = max(0, arrivals[order_id] - approved.ts_event_ns)
@@ -229,6 +235,7 @@ class Line:
             market = self._market(event.symbol)
             if isinstance(event, Bar):
                 market.bar_ns, market.bar_close = event.ts_event_ns, event.close
+                market.bar_span_ns = event.interval_ns
             elif isinstance(event, Quote):
                 market.quote = event
             else:

@@ -145,6 +145,17 @@ def test_an_order_may_arrive_by_the_venues_clock_before_it_was_decided(tmp_path:
     assert (executed.price, executed.ts_event_ns) == (Decimal("101.0"), ns(2))
 
 
+def test_an_answer_may_be_heard_by_the_runs_clock_before_the_bar_that_gives_it_is_over(tmp_path: Path) -> None:
+    """The run's clock is behind: it hears of a fill at the bar's open when, by its clock, the bar has only opened."""
+    order = approved(1)
+    bar = Bar(SYMBOL, ns(180), ns(180), 105.0, 106.0, 104.0, 105.5, 10_000.0, 60 * SECOND_NS)
+    recorded = [TICKS[0], order, update("accepted", 1.5, 1.6), fill(120, 120), Link("orders", False, ns(121), ns(121))]
+    events = walked(line_of(tmp_path, [TICKS[0], bar], *recorded), once(order))
+    assert kinds(events) == ["Quote", "accepted", "Fill", "Link"]
+    executed = next(event for event in events if isinstance(event, Fill))
+    assert (executed.price, executed.ts_recv_ns) == (Decimal("105.0"), ns(120))
+
+
 def test_an_order_that_the_record_awaits_and_nobody_sends_holds_nothing_up(tmp_path: Path) -> None:
     """A run that decides otherwise goes on, and what the venue would have said of the missing order is not said."""
     recorded = [TICKS[0], approved(1), update("accepted", 1.5, 1.6), TICKS[1], fill(2, 2.1), TICKS[2]]
