@@ -56,6 +56,23 @@ async def test_cancels_pass_when_orders_and_reads_have_used_the_rest() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_many_cancels_at_once_may_use_all_that_the_minute_has_left() -> None:
+    """Fifty orders are to end within seconds, right after fifty were sent; others wait until that is made up for."""
+    time = Time(0)
+    limiter = Limiter(200, time, time.wait)
+    for _ in range(40):
+        await asyncio.wait_for(limiter.acquire("order"), 1)
+    for _ in range(160):
+        await asyncio.wait_for(limiter.acquire("cancel"), 1)
+    waiting = [asyncio.create_task(limiter.acquire(purpose)) for purpose in ("cancel", "order")]
+    await time.pass_s(59.9)
+    assert not any(task.done() for task in waiting)
+    await time.pass_s(0.2)
+    assert waiting[0].done()
+    await time.pass_s(60)
+    assert waiting[1].done()
+
+
 async def test_the_limiter_heeds_what_answers_say() -> None:
     """After a 429 it is still until the reset, and it never counts on more than the venue has left."""
     time = Time(0)
