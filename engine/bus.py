@@ -14,7 +14,7 @@ from engine.errors import FeedOverrun
 from engine.events import InboxEvent, Quote
 
 CAPACITY = 100_000
-SLICE = 200
+SLICE = 100
 """So many events are taken in a row; then the sockets have their turn, a few milliseconds later at most."""
 
 

@@ -15,8 +15,8 @@ from bench.live.daemon import daemon, is_trading
 from bench.live.feeds import symbols
 from bench.live.venue import Venue, venue, wait_until
 
-MINUTE_SPEED, SESSION_SPEED = 10.0, 30.0
-"""A minute of the tape passes in six seconds, and in two."""
+MINUTE_SPEED, SESSION_SPEED = 10.0, 20.0
+"""A minute of the tape passes in six seconds, and in three."""
 QUIET_NS = 1_000_000_000
 SETTLE_S = 90.0
 
@@ -80,11 +80,10 @@ def session(folder: Path, n_symbols: int, minutes: int) -> Session:
     with venue(folder, "Market", feed, speed=SESSION_SPEED) as at:
         with daemon(folder / "daemon", at, "BuyJumps", rows, port=port) as running:
             at.wait_for(is_trading)
-            before = lag_counts(port)  # without what the start took
             at.start()
             bars, within_s = n_symbols * minutes, SETTLE_S + minutes * 120 / SESSION_SPEED
             at.wait_for(lambda state: state["events"] >= bars / 4, within_s=within_s)
-            warm = _memory_kb(running.pid)
+            warm, before = _memory_kb(running.pid), lag_counts(port)
             at.wait_for(lambda state: state["ended"], within_s=within_s)
             wait_until(lambda: metric(port, "onetape_events_total") >= bars)
             after = lag_counts(port)
