@@ -221,6 +221,7 @@ def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection
     connection: sqlite3.Connection | None = None
     try:
         if frozen:
+            _finish_close(path)
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
             if not connection.execute("select 1 from sqlite_master").fetchone():
                 connection.close()  # its run was killed before the first record: as good as empty
@@ -241,6 +242,13 @@ def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection
         wrong = "is no journal" if path.is_file() else "cannot be written"
         raise JournalError(f"{path} {wrong}: {error}") from error
     return connection
+
+
+def _finish_close(path: Path) -> None:
+    """Let SQLite undo what a kill in the middle of `close` left half done; who only reads may not."""
+    if path.with_name(f"{path.name}-journal").exists():
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("select 1 from sqlite_master").fetchone()
 
 
 def _lines(connection: sqlite3.Connection, path: Path) -> Generator[bytes, None, None]:

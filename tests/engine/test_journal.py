@@ -1,12 +1,14 @@
 """The journal holds every record in order, notices any change to it, and never loses one without saying so."""
 
 import hashlib
+import shutil
 import sqlite3
 import subprocess
 import sys
 import types
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -209,6 +211,23 @@ def test_a_run_that_was_killed_before_its_first_record_starts_anew(path: Path, l
     journal.append(STARTED)
     journal.close()
     assert header(path) == STARTED
+
+
+def test_a_kill_while_the_journal_is_closed_leaves_one_that_reads(path: Path) -> None:
+    """SQLite rewrites the file's head then; what it left half done is undone, though a reader may not write."""
+    written = [Signal("AAA", 1, 1, "one", 0.5) for _ in range(3)]
+    with closing(Journal(path)) as ledger:
+        for record in written:
+            ledger.append(record)
+    half_done = path.with_name("half_done")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("pragma cache_size = 1")
+        connection.execute("begin immediate")
+        connection.execute("update pages set body = hex(randomblob(1000000))")
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{path}{suffix}", f"{half_done}{suffix}")
+        connection.execute("rollback")
+    assert list(read(half_done)) == written
 
 
 def test_a_batch_is_committed_by_the_page(path: Path) -> None:
