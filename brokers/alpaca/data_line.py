@@ -88,7 +88,7 @@ class DataLine:
         self._connected_ns = now_ns
         self.reader.counts.reconnects += not first
         if self._gap is not None and self._gap_since_ns:
-            self.reader.seen.open_window(now_ns + OVERLAP_NS)
+            self.reader.seen.open_window(self.name, now_ns + OVERLAP_NS)
             self.reader.publish = self._held.append
         await self._subscribe(socket, self.channels)
 
@@ -172,7 +172,7 @@ class DataLine:
             if await self._fill_once(again_ns):
                 break
         self._gap_since_ns = 0
-        self.reader.seen.close_window()
+        self.reader.seen.close_window(self.name)
         self._on_filled(self.name)
 
     async def _fill_once(self, since_ns: int) -> bool:

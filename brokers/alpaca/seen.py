@@ -8,11 +8,24 @@ all of its minutes are kept, however long it takes until REST has filled it.
 from __future__ import annotations
 
 from itertools import islice
+from typing import NamedTuple
 
 from engine.events import Bar, MarketEvent, News, Trade
 
 MINUTES_KEPT = 32
 ARTICLES_KEPT = 4096
+
+
+class Hole(NamedTuple):
+    """A time without a stream: after the last print of each symbol, with the prints of that instant, until an end."""
+
+    last: dict[str, tuple[int, set[str]]]
+    end_ns: int
+
+    def has(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
+        """Tell whether the stream cannot have brought a print before the hole."""
+        last_ns, ids = self.last.get(symbol, (-1, set()))
+        return last_ns <= ts_ns <= self.end_ns and (ts_ns > last_ns or trade_id not in ids)
 
 
 class Seen:
@@ -28,7 +41,10 @@ class Seen:
         self._articles: dict[tuple[int, int], None] = {}
         self._trade_ids: dict[str, set[str]] = {}
         self._last_trade_ns: dict[str, int] = {}
-        self.close_window()
+        self._gaps: set[str] = set()
+        self._holes: list[Hole] = []
+        self._window: set[tuple[str, str]] = set()
+        self._window_end_ns = -1
 
     def receive(self, now_ns: int) -> int:
         """Return the time of reception for what comes now: the clock's, but never before what came already."""
@@ -46,20 +62,12 @@ class Seen:
         elif isinstance(event, News) and event.news_id.isdecimal():
             self.is_new_article(int(event.news_id), event.ts_event_ns)
 
-    def close_window(self) -> None:
-        """The gap is filled: what is older than usual need not be known any more."""
-        for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
-            del self._minutes[close_ns]
-        self._window: set[tuple[str, str]] = set()
-        self._window_end_ns = -1
-        self._mark: dict[str, tuple[int, set[str]]] = {}
-
     def minute(self, close_ns: int) -> set[str]:
         """Return the symbols whose bar of this minute has come; the caller adds to it."""
         found = self._minutes.get(close_ns)
         if found is None:
             found = self._minutes[close_ns] = set()
-            if len(self._minutes) > MINUTES_KEPT and self._window_end_ns < 0:
+            if len(self._minutes) > MINUTES_KEPT and not self._gaps:
                 del self._minutes[min(self._minutes)]
         return found
 
@@ -91,22 +99,28 @@ class Seen:
 
     # --- a gap in the prints ---------------------------------------------------------------------------------------
 
-    def open_window(self, end_ns: int) -> None:
-        """Begin to fill a gap that reaches to `end_ns`: from here on, prints of before then are known one by one.
+    def open_window(self, stream: str, end_ns: int) -> None:
+        """Begin to fill a stream's gap that reaches to `end_ns`: prints of before then are known one by one now.
 
-        A gap that is still open only grows.
+        A gap that is still open when its stream breaks again has two holes, and between them all came.
         """
-        if self._window_end_ns >= 0:
-            self._window_end_ns = end_ns
-            return
-        self._window_end_ns = end_ns
-        self._mark = {symbol: (ts_ns, self._trade_ids[symbol]) for symbol, ts_ns in self._last_trade_ns.items()}
+        self._gaps.add(stream)
+        last = {symbol: (ts_ns, self._trade_ids[symbol]) for symbol, ts_ns in self._last_trade_ns.items()}
+        self._holes.append(Hole(last, end_ns))
+        self._window_end_ns = max(end_ns, self._window_end_ns)
+
+    def close_window(self, stream: str) -> None:
+        """A stream's gap is filled; once none is open, what is older than usual need not be known any more."""
+        self._gaps.discard(stream)
+        if not self._gaps:
+            self._holes, self._window, self._window_end_ns = [], set(), -1
+            for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
+                del self._minutes[close_ns]
 
     def is_missed_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
         """Take note of a print of a REST answer; tell whether the stream brought it neither before nor since."""
-        last_ns, ids = self._mark.get(symbol, (-1, set()))
         key = (symbol, trade_id)
-        if ts_ns < last_ns or (ts_ns == last_ns and trade_id in ids) or key in self._window:
+        if key in self._window or not any(hole.has(symbol, ts_ns, trade_id) for hole in self._holes):
             return False
         self._window.add(key)
         return True

@@ -162,7 +162,7 @@ def test_a_print_counts_once_whether_stream_or_filling_tells_it_first(order: str
     """While a gap is filled both may bring the same print, in either order, and prints at the gap's very edge."""
     seen = Seen()
     assert seen.is_new_trade("A", 10, "D-1")
-    seen.open_window(100)
+    seen.open_window("stocks", 100)
     if order == "held first":
         assert seen.is_new_trade("A", 50, "D-3")
         assert not seen.is_missed_trade("A", 50, "D-3")
@@ -173,7 +173,34 @@ def test_a_print_counts_once_whether_stream_or_filling_tells_it_first(order: str
     assert not seen.is_missed_trade("A", 9, "D-0")
     assert seen.is_missed_trade("A", 10, "D-2")
     assert seen.is_missed_trade("A", 30, "D-2b")
-    seen.open_window(200)  # the connection broke again before the gap was closed: it only grows
+    seen.open_window("stocks", 200)  # the connection broke again before the gap was closed: it only grows
     assert not seen.is_new_trade("A", 30, "D-2b")
-    seen.close_window()
+    seen.close_window("stocks")
     assert seen.is_new_trade("A", 30, "D-2b")  # long past; a print that late would be news
+
+
+def test_a_gap_that_breaks_again_has_two_holes_and_what_came_between_them_is_known() -> None:
+    """REST tells all of it when it answers at last; only what lies in a hole was missed."""
+    seen = Seen()
+    assert seen.is_new_trade("A", 10, "D-1")
+    seen.open_window("stocks", 100)
+    assert seen.is_new_trade("A", 150, "D-4")  # live, after the first hole
+    seen.open_window("stocks", 300)
+    told = {number: seen.is_missed_trade("A", ts_ns, f"D-{number}") for number, ts_ns in ((1, 10), (2, 50), (4, 150))}
+    assert told == {1: False, 2: True, 4: False}
+    assert seen.is_missed_trade("A", 200, "D-5")
+
+
+def test_one_stream_that_is_filled_closes_no_other_streams_gap() -> None:
+    """Streams of one feed share what was seen, and news are filled sooner than bars."""
+    seen = Seen()
+    seen.open_window("stocks", 100)
+    seen.open_window("news", 100)
+    for minute in range(2 * MINUTES_KEPT):
+        seen.minute(minute).add("A")
+    assert seen.is_missed_trade("A", 50, "D-1")
+    seen.close_window("news")
+    assert not seen.is_new_trade("A", 50, "D-1")
+    assert len(seen._minutes) == 2 * MINUTES_KEPT
+    seen.close_window("stocks")
+    assert len(seen._minutes) == MINUTES_KEPT
