@@ -3,6 +3,7 @@
 TradingError
     ConfigError              refuse to start, exit 2     unknown key, missing limit, live without confirmation
         PluginError                                      a name that does not lead to a class of the right kind
+    ModelError               refuse the model, exit 2    not on the list, tampered with, expired, of other features
     TapeError                refuse to start, exit 2     missing, truncated, of another schema, out of order
     JournalError             refuse to start, exit 2     another account or schema, a broken hash chain
         JournalWriteError    halt trading, exit 74       the disk refused a record: nothing is sent without one
@@ -37,6 +38,10 @@ class ConfigError(TradingError):
 
 class PluginError(ConfigError):
     pass
+
+
+class ModelError(TradingError):
+    exit_code = 2
 
 
 class TapeError(TradingError):

@@ -1,1 +1,5 @@
-"""Models in the corridor: bundles, features, the lane. Empty yet; torch will be imported here and nowhere else."""
+"""Models in the corridor: features, bundles, the lane. torch is imported in this package only, and late."""
+
+from engine.model.history import History, feature
+
+__all__ = ["History", "feature"]
