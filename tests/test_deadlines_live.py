@@ -40,7 +40,9 @@ def trading(folder: Path, *, requests_per_min: int = 1_000, **server: Any) -> It
     with desk_at_venue(folder, strategy(f"{TRADERS}:Told", name="told"), server=given, **tables) as (desk, venue):
         desk.start()
         desk.until_trading()
-        venue.quote("ALFA", PRICE - 0.01, PRICE + 0.01)
+        for symbol in ("ALFA", "BRVO"):
+            venue.quote(symbol, PRICE - 0.01, PRICE + 0.01)
+        desk.live(0.5)  # headlines come by another stream, and must not overtake them
         yield desk, venue
         assert desk.stop() in (0, 3)
 
@@ -105,7 +107,6 @@ def test_an_unknown_outcome_is_resolved_within_fifteen_seconds(tmp_path: Path, f
 def rest_fifty(desk: Desk, venue: Venue) -> None:
     """Have fifty orders rest at the venue."""
     for symbol in ("ALFA", "BRVO"):
-        venue.quote(symbol, PRICE - 0.01, PRICE + 0.01)
         venue.say(f"rest {ORDERS // 2}", symbol)
     accepted = ["accepted"] * ORDERS
     desk.until(lambda status: [order.status for order in status.orders] == accepted, 60.0)
