@@ -49,7 +49,6 @@ class AlpacaBroker:
         due_ns, working: never and nothing: no order works inside the run.
         mode: as given.
         shared: options that `[feed]` may give for both, so that one line moves a run from one place to another.
-        shared: options that `[feed]` may give for both, so that one line moves a run from one place to another.
         counts: how often each rare thing happened, under `orders`, for status and metrics.
         clock_off_s: how far this machine's clock is ahead of the venue's.
 
@@ -57,7 +56,6 @@ class AlpacaBroker:
         ConfigError: keys are missing, or `server_url` leads elsewhere than to this machine.
     """
 
-    shared = ("server_url", "keys_file")
     Settings = BrokerSettings
     shared = ("server_url", "keys_file")
     emergency = AlpacaEmergency
