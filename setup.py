@@ -52,6 +52,6 @@ if os.environ.get("ONETAPE_COMPILE"):
     from mypyc.build import mypycify
 
     # Not our pyproject's mypy settings: they name packages and a plugin, and this names files.
-    modules = mypycify(["--config-file=", "--ignore-missing-imports", "--follow-imports=silent", *HOT], opt_level="3")
+    modules = mypycify(["--config-file=", "--ignore-missing-imports", "--follow-imports=silent", *HOT], opt_level="2")
 
 setup(ext_modules=modules)

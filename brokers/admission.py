@@ -13,6 +13,7 @@ from brokers.working_order import ZERO, WorkingOrder
 from engine.events import Approved, Intent
 from engine.ports import Account
 
+AUCTIONS: Final = frozenset({"opg", "cls"})
 SHORT_MARKUP: Final = Decimal("1.03")  # Alpaca reserves a short sale at 3 % above the market
 
 
@@ -38,7 +39,7 @@ def order_refusal(intent: Intent, hours: Hours, ts_ns: int) -> str:
         return f"{intent.order_class} orders must be DAY or GTC orders"
     if intent.extended_hours and not (intent.type == "limit" and lasting):
         return "extended hours orders must be DAY or GTC limit orders"
-    if intent.time_in_force in ("opg", "cls"):
+    if intent.time_in_force in AUCTIONS:
         if intent.type not in ("market", "limit"):
             return f"{intent.time_in_force} orders must be market or limit orders"
         return hours.auction_refusal(intent.time_in_force, ts_ns)
@@ -54,10 +55,49 @@ def entry_price(intent: Intent, reference_price: Decimal) -> Decimal:
 class Admission:
     """Positions, borrow and buying power, compared; the arithmetic of margin is the account's own."""
 
-    def __init__(self, settings: PaperSettings, account: Account, table: OrderTable, *, crypto: bool) -> None:
-        self._settings, self._account, self._table, self._crypto = settings, account, table, crypto
+    def __init__(
+        self, settings: PaperSettings, account: Account, table: OrderTable, hours: Hours, *, crypto: bool
+    ) -> None:  # fmt: skip
+        self._settings, self._account, self._table, self._hours = settings, account, table, hours
+        self._crypto = crypto
 
     def judge(self, approved: Approved, order: WorkingOrder, replaced: WorkingOrder | None) -> Verdict:
+        """Judge an order; one that replaces another also takes over what that one has filled."""
+        intent = order.intent
+        if intent.replaces:
+            verdict = self._amend(order, replaced)
+            if verdict is not None:
+                return verdict
+        if intent.order_class != "simple" or order.extended or order.time_in_force in AUCTIONS:
+            refusal = order_refusal(intent, self._hours, order.arrival_ns)
+            if refusal:
+                return Verdict(refusal)
+        return self._afford(approved, order, replaced)
+
+    def _amend(self, order: WorkingOrder, replaced: WorkingOrder | None) -> Verdict | None:
+        """Judge a replacement by the order that it replaces; None when it is judged like any other from there on.
+
+        Its quantity is the new total, so what has filled already is not to fill again.
+        """
+        if replaced is None:
+            return Verdict(f"order {order.intent.replaces} is not open")
+        if replaced.symbol != order.symbol or replaced.buy is not order.buy:
+            return Verdict("a replacement keeps symbol and side")
+        if replaced.legs or order.intent.order_class != "simple":
+            return Verdict("an order with legs cannot be replaced: cancel it and send a new one")
+        if order.left is None or replaced.left is None:
+            return Verdict("notional orders cannot be replaced")
+        order.carried = replaced.filled + replaced.carried
+        order.want(order.left - order.carried)
+        if order.left <= 0:
+            return Verdict(f"{order.carried} have filled already")
+        if not replaced.protective:
+            return None
+        if replaced.sibling is not None and not replaced.held:
+            order.want(min(order.left, replaced.left))
+        return Verdict("")
+
+    def _afford(self, approved: Approved, order: WorkingOrder, replaced: WorkingOrder | None) -> Verdict:
         """Compare an order with the account and with the other open orders, but for the one that it replaces."""
         intent, price, qty = approved.intent, approved.reference_price, order.left
         if qty is None:

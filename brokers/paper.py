@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Literal
 
-from brokers.admission import Admission, Verdict, order_refusal
+from brokers.admission import AUCTIONS, Admission
 from brokers.conditions import Conditions
 from brokers.execution import notional_qty, part, slipped, stamp
 from brokers.fees import FeeModel
@@ -40,7 +40,6 @@ from engine.events import (
 )  # fmt: skip
 from engine.ports import Account
 
-AUCTIONS: Final = frozenset({"opg", "cls"})
 IMMEDIATE: Final = frozenset({"ioc", "fok"})
 
 
@@ -83,7 +82,7 @@ class PaperBroker:
             round(settings.latency_ms * 1e6), settings.latency_jitter_ms * 1e6, settings.latency_jitter_sigma, seed
         )  # fmt: skip
         self._table = OrderTable(self._hours, round(settings.close_grace_s * 1e9))
-        self._admission = Admission(settings, account, self._table, crypto=self._crypto)
+        self._admission = Admission(settings, account, self._table, self._hours, crypto=self._crypto)
         self._open_grace_ns = round(settings.open_grace_ms * 1e6)
         self._arrivals = 0
         self.working = self._table.working
@@ -165,40 +164,12 @@ class PaperBroker:
         self._arrivals += 1
         order = WorkingOrder(intent, ts_ns, table.expiry(intent, ts_ns), f"paper-{self._arrivals}")
         replaced = table.open.get(intent.replaces) if intent.replaces else None
-        verdict = self._judge_amendment(order, approved, replaced) if intent.replaces else self._judge(order, approved)
+        verdict = self._admission.judge(approved, order, replaced)
         if verdict.refusal:
             self._reject(order, replaced, verdict.refusal, out)
             return
         order.most, order.reserved_usd = verdict.most, verdict.cost_usd
         table.accept(order, replaced, out)
-
-    def _judge(self, order: WorkingOrder, approved: Approved, replaced: WorkingOrder | None = None) -> Verdict:
-        intent = order.intent
-        if intent.order_class != "simple" or order.extended or order.time_in_force in AUCTIONS:
-            refusal = order_refusal(intent, self._hours, order.arrival_ns)
-            if refusal:
-                return Verdict(refusal)
-        return self._admission.judge(approved, order, replaced)
-
-    def _judge_amendment(self, order: WorkingOrder, approved: Approved, replaced: WorkingOrder | None) -> Verdict:
-        """Judge a replacement: its quantity is the new total, so what has filled already is not to fill again."""
-        if replaced is None:
-            return Verdict(f"order {order.intent.replaces} is not open")
-        if replaced.symbol != order.symbol or replaced.buy is not order.buy:
-            return Verdict("a replacement keeps symbol and side")
-        if replaced.legs or order.intent.order_class != "simple":
-            return Verdict("an order with legs cannot be replaced: cancel it and send a new one")
-        if order.left is None or replaced.left is None:
-            return Verdict("notional orders cannot be replaced")
-        order.carried = replaced.filled + replaced.carried
-        order.want(order.left - order.carried)
-        if order.left <= 0:
-            return Verdict(f"{order.carried} have filled already")
-        if not replaced.protective:
-            return self._judge(order, approved, replaced)
-        if replaced.sibling is not None and not replaced.held:
-            order.want(min(order.left, replaced.left))
-        return Verdict("")
 
     def _reject(self, order: WorkingOrder, replaced: WorkingOrder | None, reason: str, out: list[Answer]) -> None:
         ts_ns = order.arrival_ns

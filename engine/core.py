@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import localcontext
-from math import inf
+from math import inf, nan
 from typing import Any, Final, get_args
 
 from engine.clock import Sessions
@@ -32,7 +32,7 @@ from engine.events import (
     Trade,
 )  # fmt: skip
 from engine.journal import Journal
-from engine.market import Market
+from engine.market import Callback, Callbacks
 from engine.orders import Order, OrderBook
 from engine.portfolio import MONEY, Portfolio
 from engine.ports import SimulatedBroker
@@ -40,9 +40,10 @@ from engine.risk import RiskManager
 from engine.schedule import Schedule
 from engine.strategy import Strategy
 from engine.supervisor import Supervisor
-from engine.wiring import Callback, Wiring
+from engine.wiring import Wiring
 
 ASKS_PER_EVENT_MAX: Final = 10_000
+PRICES: Final = frozenset({Bar, Quote, Trade})
 
 
 class Core:
@@ -70,7 +71,7 @@ class Core:
         self._emptying = self.warming_up = False
         self._markets, self._working = portfolio.markets, broker.working
         self.walk: dict[type, Callable[[Any], None]] = {
-            Bar: self._on_bar, Quote: self._on_quote, Trade: self._on_trade, News: self._on_news,
+            Bar: self._on_price, Quote: self._on_price, Trade: self._on_price, News: self._on_news,
             Datum: self._on_datum, Signal: self._on_signal, Fill: self._on_fill, OrderUpdate: self._on_update,
             **dict.fromkeys(get_args(RareEvent), self._on_rare),
         }  # fmt: skip
@@ -85,13 +86,17 @@ class Core:
                 for event in batch:
                     kind = type(event)
                     if kind is bar_type:
-                        self._on_bar(event)
+                        self._on_price(event)
                     else:
                         walk[kind](event)
                 self.events += len(batch)
 
     def process(self, event: InboxEvent) -> None:
-        """Take one event of a live feed; what it made us decide is on disk when this returns."""
+        """Take one event of a live feed.
+
+        What it makes us send is on disk before it leaves, and so is everything else when this returns; but a price that
+        moved nothing waits for the next commit, because a feed that is opened again brings it again.
+        """
         if event.__class__ in self.inputs:
             self.journal.append(event)
         if isinstance(event, Fill | OrderUpdate):
@@ -100,66 +105,40 @@ class Core:
         self.events += 1
         if self.outbox:
             self.empty_outbox()
-        self.journal.commit()
+        if event.__class__ not in PRICES:
+            self.journal.commit()
 
     # --- in: what happened -----------------------------------------------------------------------------------------
 
-    def _on_bar(self, bar: Bar) -> None:
-        # `_enter`, `_mark` and `tell` written out: as calls they cost 4 to 6 % of a replay, compiled too.
-        now = self.now_ns = bar.ts_recv_ns
-        if now >= self.due_ns:
-            self.supervisor.elapse(now)
-        symbol = bar.symbol
-        market = self._markets.get(symbol) or self.portfolio.market(symbol)
-        if symbol in self._working:
-            self.settle(self.broker.match(bar))
-        close = market.bar_close = bar.close
-        market.bar_ns = now
-        if market.worst_qty:
-            if self.portfolio.mark(market, close):
-                self.supervisor.apply(self.risk.on_loss(now))
-        elif 0.0 < close < inf:  # two strategies may hold what comes to nothing together
-            market.mark = close
-        if bar.interval_ns != market.bar_interval_ns:
-            self.wiring.route(market, bar.interval_ns)
-        for callback in market.on_bar:
-            try:
-                callback(bar)
-            except Exception as error:  # as in `tell`
-                self.supervisor.halt_strategy(callback, error, bar)
-            if self.outbox:
-                self.empty_outbox()
-
-    def _on_quote(self, quote: Quote) -> None:
-        market = self._enter(quote)
-        market.quote = quote
-        if 0 < quote.bid_price <= quote.ask_price:
-            self._mark(market, (quote.bid_price + quote.ask_price) / 2)
-        self.tell(market.on_quote, quote)
-
-    def _on_trade(self, trade: Trade) -> None:
-        market = self._enter(trade)
-        market.trade = trade
-        self._mark(market, trade.price)
-        self.tell(market.on_trade, trade)
-
-    def _enter(self, event: Bar | Quote | Trade) -> Market:
-        """Let time pass to this event, and the simulated venue see it before any strategy does."""
+    def _on_price(self, event: Bar | Quote | Trade) -> None:
+        """Let time pass to a price; then it meets the simulated venue, the books and the strategies, in this order."""
         now = self.now_ns = event.ts_recv_ns
         if now >= self.due_ns:
             self.supervisor.elapse(now)
         symbol = event.symbol
-        market = self.portfolio.markets.get(symbol) or self.portfolio.market(symbol)
-        if symbol in self.broker.working:
+        market = self._markets.get(symbol) or self.portfolio.market(symbol)
+        if symbol in self._working:
             self.settle(self.broker.match(event))
-        return market
-
-    def _mark(self, market: Market, price: float) -> None:
+        if isinstance(event, Bar):
+            price = market.bar_close = event.close
+            market.bar_ns = now
+            if event.interval_ns != market.bar_interval_ns:
+                self.wiring.route(market, event.interval_ns)
+            callbacks = market.on_bar
+        elif isinstance(event, Quote):
+            market.quote = event
+            price = (event.bid_price + event.ask_price) / 2 if 0 < event.bid_price <= event.ask_price else nan
+            callbacks = market.on_quote
+        else:
+            market.trade = event
+            price = event.price
+            callbacks = market.on_trade
         if market.worst_qty:
             if self.portfolio.mark(market, price):
-                self.supervisor.apply(self.risk.on_loss(self.now_ns))
-        elif 0.0 < price < inf:
+                self.supervisor.apply(self.risk.on_loss(now))
+        elif 0.0 < price < inf:  # two strategies may hold what comes to nothing together
             market.mark = price
+        self.tell(callbacks, event)
 
     def _on_news(self, news: News) -> None:
         self._pass_time(news)
@@ -191,7 +170,7 @@ class Core:
         """Take note of an alarm that was set while nothing else changed what is due."""
         self.due_ns = min(self.due_ns, due_ns)
 
-    def tell(self, callbacks: Iterable[Callback], event: Any) -> None:
+    def tell(self, callbacks: Callbacks, event: Any) -> None:
         """Call the strategies one after the other; each one's wishes are dealt with before the next one thinks."""
         for callback in callbacks:
             try:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -98,7 +98,7 @@ class Line:
 
     simulated = False
     due_ns = NEVER_NS
-    working: frozenset[str] = frozenset()
+    working: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, path: Path, tape: Feed, venue: SimulatedBroker, books: VenueBooks) -> None:
         self.recorded = Recorded(path)

@@ -30,6 +30,7 @@ from engine.events import (
 )  # fmt: skip
 from engine.interlock import Leave, check_account
 from engine.listing import look_up
+from engine.market import Callback
 from engine.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
@@ -37,7 +38,6 @@ from engine.ports import AccountState, LiveBroker, LiveFeed
 from engine.recovery import Reconciler, leaving, waiting
 from engine.run import Run
 from engine.statements import Statements
-from engine.wiring import Callback
 
 EXIT_OK, EXIT_HALTED = 0, 3
 SHOW_EVERY_S = 0.5
@@ -133,6 +133,7 @@ class Daemon:
         async for events in self.inbox.batches():
             for event in events:
                 process(event)
+            self.core.journal.commit()
 
     async def _show(self) -> None:
         with status.view(self) as show:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from math import inf, nan
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from engine.events import SECOND_NS, Bar, Quote, Trade
+from engine.events import SECOND_NS, Quote, Trade
 
 if TYPE_CHECKING:
     from engine.orders import Order
@@ -22,7 +22,8 @@ BAR_FRESH_PERIODS: Final = 2
 SPREAD_MAX_FRACTION: Final = 0.02
 ZERO: Final = Decimal(0)
 
-Handlers = tuple[Callable[[Bar], None], ...]
+Callback = Callable[[Any], None]
+Callbacks = tuple[Callback, ...]
 
 
 class Market:
@@ -56,10 +57,10 @@ class Market:
         self.open_sells: dict[str, Order] = {}
         self.qty = self.long_qty = self.short_qty = self.worst_qty = 0.0
         self.bar_interval_ns = 0
-        self.routes: dict[int, Handlers] = {}
-        self.on_bar: Handlers = ()
-        self.on_quote: tuple[Callable[[Quote], None], ...] = ()
-        self.on_trade: tuple[Callable[[Trade], None], ...] = ()
+        self.routes: dict[int, Callbacks] = {}
+        self.on_bar: Callbacks = ()
+        self.on_quote: Callbacks = ()
+        self.on_trade: Callbacks = ()
 
     def reference(self, now_ns: int) -> tuple[float, Literal["quote", "trade", "bar"]] | None:
         """Return the freshest trustworthy price and its kind, or None: then nothing may be priced.

@@ -6,9 +6,9 @@ plain loop; a live feed is a coroutine that publishes into the inbox. The corrid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -158,7 +158,7 @@ class LiveBroker(Broker, Protocol):
     """
 
     due_ns: int
-    working: Container[str]
+    working: dict[str, Any]
 
     def know(self, fills: Sequence[Fill]) -> None:
         """Take note of the executions that a journal holds already, before the account is opened."""
@@ -243,7 +243,7 @@ class SimulatedBroker(Broker, Protocol):
     """
 
     due_ns: int
-    working: Container[str]
+    working: dict[str, Any]
 
     def advance(self, now_ns: int) -> Sequence[OrderUpdate | Fill]:
         """Return what happened by `now_ns` without a market event: arrivals, cancels, expiries."""
@@ -277,7 +277,8 @@ class SilentFeed:
 class SilentBroker:
     """Stands where a live broker stood when a recorded run is done over: its answers are in the journal."""
 
-    simulated, due_ns, working = False, NEVER_NS, ()
+    simulated, due_ns = False, NEVER_NS
+    working: ClassVar[dict[str, Any]] = {}
 
     def submit(self, approved: Approved) -> None:
         """Send nothing."""

@@ -28,7 +28,7 @@ from engine.events import (
 )  # fmt: skip
 from engine.journal import Journal
 from engine.line import Line, VenueBooks, fingerprint
-from engine.market import ZERO
+from engine.market import ZERO, Callback
 from engine.orders import OrderBook
 from engine.portfolio import MONEY, Portfolio
 from engine.ports import Account, Feed, LiveFeed, SilentBroker, SilentFeed
@@ -36,7 +36,7 @@ from engine.risk import RiskManager
 from engine.sampling import LIVE_SAMPLE_NS, sample_ns
 from engine.schedule import Schedule
 from engine.strategy import configure
-from engine.wiring import Callback, Wiring
+from engine.wiring import Wiring
 
 Progress = Callable[[int, int, tuple[int, int]], None]
 """Called now and then with the number of events so far, the simulated time and the feed's span, both in ns."""

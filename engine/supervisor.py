@@ -33,10 +33,9 @@ from engine.events import (
     TradingStateChanged,
 )  # fmt: skip
 from engine.journal import encode
-from engine.market import ZERO
+from engine.market import ZERO, Callback
 from engine.orders import Order
 from engine.strategy import Strategy
-from engine.wiring import Callback
 
 if TYPE_CHECKING:
     from engine.core import Core
@@ -181,6 +180,7 @@ class Supervisor:
             elif isinstance(event, StrategyHalted):
                 self._core.portfolio.book(event.strategy).halted = True
                 self._cancel_entries(f"{event.control}: {event.reason}", event.strategy)
+        self._core.journal.commit()  # a latch holds through a kill
         if self._core.outbox:
             self._core.empty_outbox()
 

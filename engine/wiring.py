@@ -14,12 +14,10 @@ from engine.bars import SESSION_NS, BarBuilder, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, InvariantError
 from engine.events import MINUTE_NS, Bar
-from engine.market import Market
+from engine.market import Callback, Callbacks, Market
 from engine.portfolio import Portfolio
 from engine.schedule import Schedule
 from engine.strategy import CALLBACKS, Strategy
-
-Callback = Callable[[Any], None]
 
 
 class Wiring:
@@ -49,7 +47,7 @@ class Wiring:
         self._builders: dict[tuple[str, int, int], BarBuilder] = {}
         self.on_order: dict[str, Callback] = {}
         self.on_fill: dict[str, Callback] = {}
-        self.tell: Callable[[Sequence[Callback], Any], None] = _unwired
+        self.tell: Callable[[Callbacks, Any], None] = _unwired
         for strategy in strategies:
             for name in CALLBACKS:
                 if getattr(type(strategy), name) is not getattr(Strategy, name):
@@ -67,14 +65,14 @@ class Wiring:
         """Return the name of the strategy that a callback belongs to, None when it is the engine's own."""
         return next((strategy for (strategy, _), known in self._callbacks.items() if known == callback), None)
 
-    def hearing(self, name: str, symbols: Sequence[str] = ()) -> list[Callback]:
+    def hearing(self, name: str, symbols: Sequence[str] = ()) -> Callbacks:
         """Return the callbacks of the strategies subscribed to any of `symbols`, or of all when there are none."""
-        return [
+        return tuple(
             found
             for strategy in self._strategies
             if (found := self._callbacks.get((strategy.name, name)))
             and (not symbols or not {*symbols}.isdisjoint(strategy.symbols))
-        ]
+        )
 
     def route(self, market: Market, interval_ns: int) -> None:
         """Point a market's bars of this length at those who asked for them, through builders of longer ones."""
@@ -113,7 +111,7 @@ class Wiring:
                 market.on_quote += self._own(strategy, "on_quote")
                 market.on_trade += self._own(strategy, "on_trade")
 
-    def _own(self, strategy: Strategy, name: str) -> tuple[Callback, ...]:
+    def _own(self, strategy: Strategy, name: str) -> Callbacks:
         found = self._callbacks.get((strategy.name, name))
         return (found,) if found else ()
 
@@ -144,7 +142,7 @@ class Wiring:
     def _hand_on(self, wanted: int, bar: Bar) -> None:
         """Give a bar that was put together to those who ask for its length by now."""
         asking = self._bar_callbacks(bar.symbol)
-        self.tell([callback for strategy, callback in asking if self._intervals_ns[strategy.name] == wanted], bar)
+        self.tell(tuple(call for strategy, call in asking if self._intervals_ns[strategy.name] == wanted), bar)
 
     def _bar_callbacks(self, symbol: str) -> list[tuple[Strategy, Callback]]:
         return [
@@ -158,5 +156,5 @@ def _without_event(callback: Callable[[], None], _event: Any) -> None:
     callback()
 
 
-def _unwired(callbacks: Sequence[Callback], event: Any) -> None:
+def _unwired(callbacks: Callbacks, event: Any) -> None:
     raise InvariantError("the corridor has not taken over the wiring")

@@ -432,7 +432,7 @@ def _renewed(desk: Desk, **fields: Any) -> None:
 
 def _one_letter(pages: list[Page]) -> list[Page]:
     first, lines, body, digest = pages[1]
-    return [pages[0], (first, lines, body.replace('"qty":"', '"qty":"9', 1), digest), *pages[2:]]
+    return [pages[0], (first, lines, body.replace('"ts_event_ns":1', '"ts_event_ns":2', 1), digest), *pages[2:]]
 
 
 def _page_taken_out(pages: list[Page]) -> list[Page]:

@@ -66,7 +66,8 @@ class AlpacaBroker:
         sleep: Sleep = asyncio.sleep, sessions: object = None, account: object = None,
     ) -> None:  # fmt: skip
         self.settings, self.mode = settings, Mode(mode)
-        self.due_ns, self.working = NEVER_NS, frozenset[str]()
+        self.due_ns = NEVER_NS
+        self.working: dict[str, Any] = {}
         self._hosts, keys = hosts(mode, settings.server_url), read_keys(settings.keys_file)
         self._keys = keys
         self._clock, self._sleep = clock or LiveClock(), sleep

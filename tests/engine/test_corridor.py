@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from engine import Bar, Fill, Order, Strategy, Timer
 from engine.config import from_dict
-from engine.core import Core
 from engine.errors import JournalWriteError
 from engine.events import (
     MINUTE_NS,
@@ -30,8 +29,7 @@ from engine.events import (
 from engine.journal import Journal, encode, read
 from engine.ports import Publish
 from engine.run import Run
-from tests.runs import OPEN_NS, HeldFeed, bar, busy, configuration, kept_journal, lines, replayed, strategy
-from tests.runs import market as tape_of
+from tests.runs import OPEN_NS, HeldFeed, bar, configuration, kept_journal, lines, replayed, strategy
 
 
 class Buyer(Strategy):
@@ -295,31 +293,3 @@ def test_a_built_bar_that_has_not_ended_is_not_made_up_at_the_stop() -> None:
     tape: list[MarketEvent] = [bar("AAA", minute, 100.0 + minute) for minute in range(8)]
     _, run = replayed(configuration(HeldFeed.hold(tape), strategies=[strategy(Listener, bar="5min")]))
     assert run.core.strategies["one"].heard == [("AAA", 104.0), ("stop", 0.0)]  # type: ignore[attr-defined]
-
-
-# --- the bar path, which is written out -------------------------------------------------------------------------------
-
-
-def test_the_bar_path_does_what_its_three_parts_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`_on_bar` says by hand what `_enter`, `_mark` and `tell` say for quotes and trades: the journals are the same."""
-
-    def in_parts(core: Core, event: Bar) -> None:
-        market = core._enter(event)
-        market.bar_close, market.bar_ns = event.close, event.ts_recv_ns
-        core._mark(market, event.close)
-        if event.interval_ns != market.bar_interval_ns:
-            core.wiring.route(market, event.interval_ns)
-        core.tell(market.on_bar, event)
-
-    def recorded() -> list[bytes]:
-        over = busy()
-        over["strategies"][0]["params"]["busy"] = 60
-        losses = {"daily_loss_reduce_only_percent": "0.01", "daily_loss_halt_percent": "0.02"}
-        records, _ = replayed(configuration(HeldFeed.hold(tape_of(5, 90)), risk=losses, **over))
-        return lines(records)
-
-    written_out = recorded()
-    monkeypatch.setattr(Core, "_on_bar", in_parts)
-    assert recorded() == written_out
-    assert sum(b'"Fill"' in line for line in written_out) > 3
-    assert any(b'"TradingStateChanged"' in line and b"C14" in line for line in written_out)

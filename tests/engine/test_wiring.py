@@ -107,10 +107,10 @@ def test_news_reaches_those_it_concerns_and_without_a_symbol_everybody() -> None
     """Each once, however many of its symbols he follows."""
     one, two = listener(Ticks, "one", "SPY", "BRK"), listener(Ticks, "two", "BRK")
     wiring = Exchange(one, two).wiring
-    assert wiring.hearing("on_news", ("SPY",)) == [one.on_news]
-    assert wiring.hearing("on_news", ("SPY", "BRK")) == [one.on_news, two.on_news]
-    assert wiring.hearing("on_news") == [one.on_news, two.on_news]
-    assert wiring.hearing("on_news", ("QQQ",)) == []
+    assert wiring.hearing("on_news", ("SPY",)) == (one.on_news,)
+    assert wiring.hearing("on_news", ("SPY", "BRK")) == (one.on_news, two.on_news)
+    assert wiring.hearing("on_news") == (one.on_news, two.on_news)
+    assert wiring.hearing("on_news", ("QQQ",)) == ()
 
 
 def test_start_and_stop_have_no_event() -> None:
@@ -233,7 +233,7 @@ def test_who_is_dropped_hears_nothing_more() -> None:
     market = exchange.portfolio.market("SPY")
     assert (one.heard, two.heard) == ([], [])
     assert (market.on_bar, market.on_quote, market.on_trade) == ((), (), ())
-    assert exchange.wiring.hearing("on_news") == []
+    assert exchange.wiring.hearing("on_news") == ()
     assert exchange.wiring.callback("two", "on_quote") is None
 
 
