@@ -1,15 +1,8 @@
-"""One page that tells a run: self-contained, plotly.js inlined, no network.
-
-Whatever came from outside (a name, a headline, a reason) is escaped, and the page's own policy lets no script run but
-the two whose hashes it carries. The drawing is in `page.html`; here are the words and the tables.
-"""
+"""One page that tells a run. The drawing is in `page.html`; here are the words and the tables."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Iterator
 from html import escape
 from math import prod
@@ -17,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from engine.report import charts, summary
+from engine.report.document import document
 from engine.report.tables import Cell, clock, figure, records, section, table, time
 
 if TYPE_CHECKING:
@@ -39,22 +32,8 @@ PROMISE = "Past results, simulated or real, do not promise future ones. Trading 
 
 def render(result: Result) -> str:
     """Return the whole document."""
-    parts = {
-        "title": escape(f"{result.run.name} · Onetape report"),
-        "body": "\n".join(filter(None, _sections(result))),
-        "data": charts.encode(charts.data(result)),
-        "plotly": get_plotlyjs(),
-    }
-    template = TEMPLATE.read_text(encoding="utf-8")
-    # In one pass, so that a text that looks like a placeholder stays a text.
-    document = re.sub(r"\{\{(\w+)\}\}", lambda found: parts.get(found[1], found[0]), template)
-    hashes = " ".join(_hash(script) for script in re.findall(r"<script>(.*?)</script>", document, re.DOTALL))
-    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
-    return document.replace("{{policy}}", policy, 1)
-
-
-def _hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    title = f"{result.run.name} · Onetape report"
+    return document(TEMPLATE, title, "\n".join(filter(None, _sections(result))), charts.encode(charts.data(result)))
 
 
 def _note(text: str) -> str:

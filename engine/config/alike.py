@@ -1,0 +1,39 @@
+"""Another kind of TOML file than a run, read with the same care: every problem with its line, every path absolute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from engine import plugins
+from engine.config.file import _anchored, _as_json, _override, _plugin_settings, _read, _refuse_secrets
+from engine.config.lines import key_lines
+from engine.config.problems import Problems
+from engine.config.tables import FeedConfig, Table
+
+Model = TypeVar("Model", bound=Table)
+
+
+def load_as(model: type[Model], path: Path | str, overrides: Iterable[str] = ()) -> Model:
+    """Read the file at `path` as a `model` that has a `feed`, with each of `overrides` on top.
+
+    Raises:
+        ConfigError: naming every problem with its line.
+    """
+    path = Path(path)
+    text, tree = _read(path)
+    problems = Problems(str(path), key_lines(text))
+    for override in overrides:
+        _override(tree, override, problems)
+    tree, folder = json.loads(json.dumps(tree, default=_as_json)), path.absolute().parent
+    _refuse_secrets(tree, (), problems)
+    settings = _plugin_settings(plugins.FEED, FeedConfig, tree, "feed", folder, problems, {})
+    found = problems.validated(model, tree, ())
+    problems.raise_any()
+    assert found is not None  # raise_any has spoken otherwise
+    feed: FeedConfig = found.__dict__["feed"]
+    found = found.model_copy(update={"feed": feed.model_copy(update={"settings": settings})})
+    anchored: Model = _anchored(found, (), folder, problems.overridden)
+    return anchored
