@@ -99,3 +99,42 @@ def combiner(use: str, members: int, outputs: int) -> nn.Module:
     if use == "vote" and outputs == 1:
         raise ConfigError("ensemble.combine is 'vote', but this target has no classes; use 'mean' or 'stacked'")
     return {"mean": Mean, "vote": Vote, "stacked": lambda: Stacked(members, outputs)}[use]()
+
+
+def fit_temperature(raw: Tensor, labels: Tensor) -> float:
+    """Return the temperature under which logits fit labels best; by golden-section search, so to the same digit."""
+    low, high = -2.0, 3.0  # of its logarithm
+    ratio = (5**0.5 - 1) / 2
+
+    def loss(log_temperature: float) -> float:
+        return float(functional.cross_entropy(raw / torch.tensor(log_temperature).exp(), labels))
+
+    for _ in range(40):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if loss(left) < loss(right):
+            high = right
+        else:
+            low = left
+    return float(torch.tensor((low + high) / 2).exp())
+
+
+def fit_stacked(combine: Stacked, said: Tensor, labels: Tensor, penalty: float = 1e-2) -> None:
+    """Fit a stacked ensemble to what its members said, drawn a little towards their mean."""
+    begun = combine.mix.weight.detach().clone()
+    optimizer = torch.optim.LBFGS(combine.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+    scale = 1.0 if combine.classes else float(labels.std()) or 1.0
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        raw = combine.raw(said)
+        if combine.classes:
+            loss = functional.cross_entropy(raw, labels.long())
+        else:
+            loss = ((raw[:, 0] - labels.float()) / scale).square().mean()
+        loss = loss + penalty * (combine.mix.weight - begun).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    for part in combine.parameters():
+        part.requires_grad_(False)

@@ -1,0 +1,285 @@
+"""From a tape to examples, through the same features that replay and live trading use.
+
+Windows overlap in all but one bar, so each symbol's columns are kept once and a window is a view that ends at a row.
+That the newest window is the last one moved on by a bar is not assumed but looked at; where it is not (a gap that was
+filled, a first window), the whole of it is kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine import plugins
+from engine.bars import interval_ns, kind_ns
+from engine.clock import Sessions
+from engine.errors import ConfigError, TapeError, suggestion
+from engine.events import Bar, CorporateAction, MarketEvent
+from engine.model.card import Normalization
+from engine.model.features import FeatureSet, Pulled
+from research import targets
+from research.config import TargetConfig, TrainConfig
+from research.targets import Floats, Ints, Labels
+
+Floats32 = npt.NDArray[np.float32]
+
+VOLATILITY_BARS = 20
+BLOCK = 256
+"""So many bars of a symbol have their features computed together."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Everything a training wants, one row an example, in the order of time and then of symbols.
+
+    Attributes:
+        columns: raw features of each bar, `[bar, feature]`, one symbol after the other.
+        row: where an example's newest bar stands among them.
+        symbol: number of its symbol among `symbols`.
+        ts_ns, end_ns: when it was knowable, and when its label was decided.
+        label: class, or value in the target's own units.
+        gain: what holding the symbol over the horizon earns, from the price that a decision gets; NaN where unknown.
+        moved, volatility: the last bar's return, and the root mean square of those of the last month, both known.
+    """
+
+    symbols: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    feature_code_sha256: str
+    tape_sha256: str
+    lookback: int
+    columns: Floats32
+    row: Ints
+    symbol: Ints
+    ts_ns: Ints
+    end_ns: Ints
+    label: Floats
+    gain: Floats
+    moved: Floats
+    volatility: Floats
+
+    def windows(self, normalization: Normalization) -> torch.Tensor:
+        """Return a view `[place, feature, lookback]` of normalized columns; `places` says which are windows."""
+        scaled = normalization.apply(np.ascontiguousarray(self.columns.T)[None])[0]
+        return torch.from_numpy(np.ascontiguousarray(scaled.T)).unfold(0, self.lookback, 1)
+
+    @property
+    def places(self) -> Ints:
+        """Which of the views of `windows` is each example's."""
+        return self.row - (self.lookback - 1)
+
+
+def build(config: TrainConfig) -> Examples:
+    """Read the tape once and return its examples.
+
+    Raises:
+        ConfigError: the tape's bars are of another length, or it lacks a symbol or what a feature needs.
+        TapeError: it does not read, or holds too little for a single example.
+    """
+    sessions = Sessions(config.calendar)
+    feed = plugins.load(plugins.FEED, config.feed.use)(config.feed.settings)
+    symbols = _symbols(config, feed.symbols)
+    data = config.data
+    features = FeatureSet(
+        data.specs, symbols, interval_ns=interval_ns(data.bar), lookback=data.lookback, missing=data.missing,
+        sessions=sessions, hours=data.hours, block=BLOCK,
+    )  # fmt: skip
+    read = _Reader(features, sessions)
+    for batch in feed.batches():
+        for event in batch:
+            read.take(event)
+        read.columns.add(features.pull())
+    _check(config, features, read, symbols)
+    return _examples(config, feed.fingerprint, features, read, symbols)
+
+
+class _Reader:
+    """Takes the tape's events in order: features make windows of them, and prices are kept for the answers."""
+
+    def __init__(self, features: FeatureSet, sessions: Sessions) -> None:
+        self.others: set[int] = set()
+        self.prices = [_Prices() for _ in features.symbols]
+        self.columns = _Columns(len(features.symbols), features.n_features, features.lookback)
+        self._features, self._sessions = features, sessions
+        self._place = {symbol: place for place, symbol in enumerate(features.symbols)}
+
+    def take(self, event: MarketEvent) -> None:
+        features = self._features
+        left_out = features.left_out
+        features.take(event)
+        if not isinstance(event, Bar | CorporateAction) or event.symbol not in self._place:
+            return
+        prices = self.prices[self._place[event.symbol]]
+        if isinstance(event, CorporateAction):
+            prices.adjust(event)
+        elif kind_ns(event.interval_ns, self._sessions) != features.interval_ns:
+            self.others.add(event.interval_ns)
+        elif features.left_out == left_out:  # what is no bar to the features is no answer either
+            prices.add(event)
+
+
+class _Prices:
+    """One symbol's bars, at prices that no split or dividend makes jump: what one unit held from the start is worth."""
+
+    def __init__(self) -> None:
+        self.ts_event_ns: list[int] = []
+        self.ts_ns: list[int] = []
+        self.open: list[float] = []
+        self.close: list[float] = []
+        self._last, self._shares = 0.0, 1.0
+
+    def add(self, bar: Bar) -> None:
+        self._last = bar.close
+        self.ts_event_ns.append(bar.ts_event_ns)
+        self.ts_ns.append(bar.ts_recv_ns)
+        self.open.append(bar.open * self._shares)
+        self.close.append(bar.close * self._shares)
+
+    def adjust(self, action: CorporateAction) -> None:
+        if action.action == "split":
+            ratio = action.new_shares / action.old_shares
+            self._shares *= ratio
+            self._last /= ratio
+        elif action.action == "cash_dividend" and self._last > float(action.amount_usd):
+            self._shares /= 1 - float(action.amount_usd) / self._last  # the dividend buys more of the share
+
+
+class _Columns:
+    """Windows, each bar's column kept once."""
+
+    def __init__(self, symbols: int, features: int, lookback: int) -> None:
+        self._newest = np.full((symbols, features, lookback), np.nan, np.float32)
+        self._kept: list[list[Floats32]] = [[] for _ in range(symbols)]
+        self._count = [0] * symbols
+        self._found: list[list[tuple[int, int]]] = [[] for _ in range(symbols)]
+
+    def add(self, pulled: Pulled) -> None:
+        """Keep what is new of some windows, in the order in which their bars came."""
+        order = np.argsort(pulled.rows, kind="stable")
+        rows, windows = pulled.rows[order], pulled.windows[order]
+        before = np.concatenate([np.empty_like(windows[:1]), windows[:-1]])
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        before[first] = self._newest[rows[first]]
+        # Bit by bit, so that what is missing equals what is missing.
+        same = before[:, :, 1:].copy().view(np.int32) == windows[:, :, :-1].copy().view(np.int32)
+        whole = (~same.all(axis=(1, 2))).tolist()
+        for at, (row, ts_event_ns) in enumerate(zip(rows.tolist(), pulled.ts_event_ns[order].tolist(), strict=True)):
+            known = self._count[row] > 0 and not whole[at]
+            columns = windows[at, :, -1:].T if known else windows[at].T
+            self._kept[row].append(columns.copy())
+            self._count[row] += len(columns)
+            self._found[row].append((ts_event_ns, self._count[row] - 1))
+            self._newest[row] = windows[at]
+
+    def joined(self) -> tuple[Floats32, list[Ints]]:
+        """Return all columns, and for each symbol (close of the bar, row among the columns) of each window."""
+        first, found = 0, []
+        for count, pairs in zip(self._count, self._found, strict=True):
+            found.append(np.array(pairs, np.int64).reshape(-1, 2) + (0, first))
+            first += count
+        kept = [columns for symbol in self._kept for columns in symbol]
+        width = self._newest.shape[1]
+        return np.concatenate(kept) if kept else np.empty((0, width), np.float32), found
+
+
+def _symbols(config: TrainConfig, known: Any) -> tuple[str, ...]:
+    wanted = tuple(known) if config.data.symbols == ("*",) else config.data.symbols
+    for symbol in wanted:
+        if symbol not in known:
+            raise ConfigError(f"data.symbols: {symbol!r} is on no tape{suggestion(symbol, known)}")
+    if config.target.is_directional and config.book.use == "top_bottom" and len(wanted) < 2 * config.book.k:
+        raise ConfigError(
+            f"book.k = {config.book.k} wants {2 * config.book.k} symbols, and there are {len(wanted)}; lower it, or "
+            "choose book.use = 'long_only' or 'long_short'"
+        )
+    return tuple(sorted(wanted))
+
+
+def _check(config: TrainConfig, features: FeatureSet, read: _Reader, symbols: tuple[str, ...]) -> None:
+    longest = max(len(prices.close) for prices in read.prices)
+    if not longest and read.others:
+        lengths = ", ".join(_told(each) for each in sorted({*read.others})[:3])
+        raise ConfigError(f"data.bar = {config.data.bar!r}, but the tape's bars are of {lengths}")
+    unmet = sorted(features.unmet())
+    if unmet:
+        raise ConfigError(f"the tape lacks what the features need: {', '.join(unmet)}")
+    wanted = features.warm_up_bars + config.target.horizon_bars + 1
+    if longest < wanted:
+        raise TapeError(
+            f"too little data: a first example wants {wanted} bars of a symbol, and of {len(symbols)} symbols none has "
+            f"more than {longest}"
+        )
+
+
+def _told(length_ns: int) -> str:
+    seconds = length_ns // 1_000_000_000
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+class _Answers(NamedTuple):
+    labels: Labels
+    gain: Floats
+    moved: Floats
+    volatility: Floats
+
+
+def _examples(
+    config: TrainConfig, tape_sha256: str, features: FeatureSet, read: _Reader, symbols: tuple[str, ...]
+) -> Examples:
+    columns, found = read.columns.joined()
+    parts: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+    for number, (prices, pairs) in enumerate(zip(read.prices, found, strict=True)):
+        answers, ts_ns = _answers(config, prices), np.array(prices.ts_ns, np.int64)
+        bars = np.searchsorted(np.array(prices.ts_event_ns, np.int64), pairs[:, 0])
+        ends = answers.labels.end[bars]
+        parts["row"].append(pairs[:, 1])
+        parts["symbol"].append(np.full(len(bars), number, np.int64))
+        parts["ts_ns"].append(ts_ns[bars])
+        parts["end_ns"].append(np.where(ends >= 0, ts_ns[ends], -1) if len(ts_ns) else ends)
+        parts["label"].append(answers.labels.value[bars])
+        for name in ("gain", "moved", "volatility"):
+            parts[name].append(getattr(answers, name)[bars])
+    whole = {name: np.concatenate(each) for name, each in parts.items()}
+    if config.target.use == "above_median":
+        whole["label"] = targets.above_median(whole["label"], whole["ts_ns"])
+    kept = np.flatnonzero(~np.isnan(whole["label"]))
+    kept = kept[np.lexsort((whole["symbol"][kept], whole["ts_ns"][kept]))]
+    if not len(kept):
+        raise TapeError("too little data: no example has both a window and a label")
+    return Examples(
+        symbols=symbols, feature_names=tuple(features.names), feature_code_sha256=features.code_hash,
+        tape_sha256=tape_sha256, lookback=features.lookback, columns=columns,
+        **{name: each[kept] for name, each in whole.items()},
+    )  # fmt: skip
+
+
+def _answers(config: TrainConfig, prices: _Prices) -> _Answers:
+    close, opened, ahead = np.array(prices.close), np.array(prices.open), config.target.horizon_bars
+    if config.book.entry == "close":
+        gain = targets.forward_return(close, ahead).value
+    else:
+        gain = np.full(len(close), np.nan)
+        gain[:-1] = targets.forward_return(opened, ahead).value[1:] if len(close) else gain[:-1]
+    moved = np.full(len(close), np.nan)
+    moved[1:] = close[1:] / close[:-1] - 1
+    labels = _labels(config.target, close)
+    return _Answers(labels, gain, moved, targets.trailing_volatility(close, VOLATILITY_BARS))
+
+
+def _labels(target: TargetConfig, close: Floats) -> Labels:
+    ahead = target.horizon_bars
+    if target.use == "reconstruction":  # the window is its own answer, known when it is complete
+        return Labels(np.zeros(len(close)), np.arange(len(close), dtype=np.int64))
+    if target.use == "volatility":
+        return targets.volatility(close, ahead)
+    if target.use == "triple_barrier":
+        return targets.triple_barrier(close, ahead, target.barrier_width, target.volatility_bars)
+    returns = targets.forward_return(close, ahead)
+    return targets.direction(returns, target.threshold) if target.use == "direction" else returns
