@@ -7,6 +7,7 @@ all of its minutes are kept, however long it takes until REST has filled it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -71,13 +72,20 @@ class Seen:
                 del self._minutes[min(self._minutes)]
         return found
 
-    def symbols_since(self, close_ns: int) -> frozenset[str]:
-        """Return the symbols that have had a bar with this close or a later one."""
-        return frozenset().union(*(symbols for close, symbols in self._minutes.items() if close >= close_ns))
+    def symbols_since(self, close_ns: int, of: Iterable[str]) -> set[str]:
+        """Return those of some symbols that have had a bar with this close or a later one."""
+        missing = set(of)
+        heard: set[str] = set()
+        for close in sorted(self._minutes, reverse=True):
+            if close < close_ns or not missing:
+                break
+            heard |= missing & self._minutes[close]
+            missing -= heard
+        return heard
 
     def symbols(self) -> list[str]:
         """Return every symbol with a bar or a print that is still remembered, sorted."""
-        return sorted(self.symbols_since(0) | self._last_trade_ns.keys())
+        return sorted({*self._last_trade_ns}.union(*self._minutes.values()))
 
     def is_new_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
         """Take note of a live print. One with an older instant than its symbol's last counts as new: it came late."""

@@ -28,6 +28,8 @@ class Watch:
         self._sessions, self.bars_only, self._delay_ns = sessions, bars_only, delay_ns
         self.grace_ns = round(silence_max_s * SECOND_NS)
         self._next_check: dict[str, tuple[int, int]] = {}
+        self._minute = -1
+        self._quiet: list[str] = []
 
     def is_overdue(self, now_ns: int, last_ns: int) -> bool:
         """Tell whether a stream that last brought data (or was connected) at `last_ns` should have brought more."""
@@ -50,12 +52,15 @@ class Watch:
         open_ns = self._sessions.at(market_ns).open_ns
         if not self._sessions.is_open(market_ns) or oldest_ns < max(open_ns, since_ns - self._delay_ns):
             return []
-        heard = seen.symbols_since(oldest_ns)
+        minute = oldest_ns // MINUTE_NS
+        if minute != self._minute:  # within a minute nobody else falls silent, and to ask all of a market takes long
+            self._minute, self._quiet = minute, list(symbols)
+        heard = seen.symbols_since(oldest_ns, self._quiet)
+        for symbol in heard:
+            self._next_check.pop(symbol, None)
+        self._quiet = [symbol for symbol in self._quiet if symbol not in heard]
         found = []
-        for symbol in symbols:
-            if symbol in heard:
-                self._next_check.pop(symbol, None)
-                continue
+        for symbol in self._quiet:
             due_ns, wait_ns = self._next_check.get(symbol, (0, MINUTE_NS))
             if now_ns >= due_ns:
                 found.append(symbol)
