@@ -26,6 +26,7 @@ HOT = [
     "engine/risk/loss.py",
     "engine/risk/manager.py",
     "engine/risk/margin.py",
+    "engine/risk/model_health.py",
     "engine/risk/override.py",
     "engine/risk/post_trade.py",
     "engine/risk/price.py",

@@ -78,8 +78,8 @@ class Core:
         wiring.tell, schedule.wake = self.tell, self._wake
 
     def run(self, batches: Iterable[Sequence[InboxEvent]]) -> None:
-        """Take every event of a recorded feed, in a plain loop."""
-        walk, bar_type = self.walk, Bar
+        """Take every event of a recorded feed, in a plain loop; what no tape holds, such as scores, is kept."""
+        walk, bar_type, inputs = self.walk, Bar, self.inputs
         event: Any
         with localcontext(MONEY):
             for batch in batches:
@@ -88,6 +88,8 @@ class Core:
                     if kind is bar_type:
                         self._on_price(event)
                     else:
+                        if kind in inputs:
+                            self.journal.append(event)
                         walk[kind](event)
                 self.events += len(batch)
 

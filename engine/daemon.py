@@ -39,12 +39,13 @@ SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 def check(config: RunConfig) -> str:
     """Build everything but a journal, and return the resolved plan for a person."""
-    feed = rehearsed(config)
+    feed, scoring = rehearsed(config)
     first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
     span = f"{first} to {last}" if hasattr(feed, "batches") else "live"
     ledger = config.out_dir / RUN_JOURNAL
     start = f"goes on with {ledger}" if ledger.exists() else f"starts anew in {config.out_dir}"
-    plan = f"{config.describe()}\n\nfeed: {len(feed.symbols)} symbols, {span}\nthis run {start}"
+    told = f"feed: {len(feed.symbols)} symbols, {span}\n{scoring.told()}".rstrip()
+    plan = f"{config.describe()}\n\n{told}\nthis run {start}"
     return f"{plan}\n\n{interlock.told(config)}" if config.mode == "live" else plan
 
 
@@ -99,7 +100,8 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
         ConfigError: the run is live and nobody has given leave.
     """
     from engine import operations
-    from engine.live import Stopwatch, serve
+    from engine.live import serve
+    from engine.stopwatch import Stopwatch
 
     if config.mode == "live" and leave is None:
         raise ConfigError("mode is 'live', and leave to trade real money was not asked for")

@@ -12,6 +12,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from engine.account_events import AccountOpened as AccountOpened
+from engine.account_events import AccountStatement as AccountStatement
+from engine.account_events import AccountTerms as AccountTerms
+from engine.account_events import Assets as Assets
+from engine.account_events import Reconciliation as Reconciliation
+from engine.event import Event as Event
 from engine.exact import exact as exact  # whoever reads events turns their prices into money
 
 Side = Literal["buy", "sell"]
@@ -29,10 +35,6 @@ MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
 NEVER_NS: Final = 2**63 - 1
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="event", tag=True):
-    """The common shape; the tag `event` names the struct in a journal line."""
 
 
 # --- what happened in the market -----------------------------------------------------------------------------------
@@ -193,78 +195,6 @@ class Backfill(Event, frozen=True, gc=False):
     done: bool
 
 
-class AccountOpened(Event, frozen=True, gc=False):
-    """The account as it stood before the run's first order: its cash, and positions that are not ours to trade.
-
-    Units: `positions` signed, by symbol; `prices` what values them now.
-    """
-
-    account_id: str
-    ts_event_ns: int
-    ts_recv_ns: int
-    cash_usd: Decimal
-    multiplier: int
-    positions: dict[str, Decimal]
-    prices: dict[str, Decimal]
-
-
-class Assets(Event, frozen=True, gc=False):
-    """What may be done with the symbols of the run's strategies at the broker, as it said when the run started.
-
-    Each is a list of symbols; one that is on none of them is not to be traded.
-    """
-
-    ts_event_ns: int
-    ts_recv_ns: int
-    tradable: tuple[str, ...]
-    fractionable: tuple[str, ...]
-    shortable: tuple[str, ...]
-
-
-class Reconciliation(Event, frozen=True, gc=False):
-    """The broker's account was compared with our books.
-
-    `cash_adjustment_usd` is what explains the cash when all executions agree: fees, dividends, interest. `disagreeing`
-    are symbols whose positions differ, confirmed twice: they are frozen, and with `halts` so is everything.
-    `coins_charged` are what the broker has kept of coins that were bought, as its fee.
-    """
-
-    ts_event_ns: int
-    ts_recv_ns: int
-    cash_adjustment_usd: Decimal = Decimal(0)
-    disagreeing: tuple[str, ...] = ()
-    halts: bool = False
-    reason: str = ""
-    coins_charged: dict[str, Decimal] = {}
-
-
-class AccountTerms(Event, frozen=True, gc=False):
-    """What the broker declares, and may change: how far the account may borrow, and its day trades in five days.
-
-    Units: `multiplier` is buying power over equity; `day_trades` is None where the broker does not count them any more.
-    """
-
-    ts_event_ns: int
-    ts_recv_ns: int
-    multiplier: int
-    day_trades: int | None = None
-
-
-class AccountStatement(Event, frozen=True, gc=False):
-    """The broker's account after a session, to be compared with what we booked in `[from_ns, until_ns)`.
-
-    `positions` signed, by symbol; `executions` are the ids of ours that the broker lists, with their times.
-    """
-
-    ts_event_ns: int
-    ts_recv_ns: int
-    from_ns: int
-    until_ns: int
-    cash_usd: Decimal
-    positions: dict[str, Decimal]
-    executions: dict[str, int]
-
-
 class Command(Event, frozen=True, gc=False):
     """A person's word to the running engine, ordered and journaled like any other event.
 
@@ -281,6 +211,24 @@ class Command(Event, frozen=True, gc=False):
     limit: str = ""
     value: str = ""
     ts_expire_ns: int = 0
+
+
+class ModelStatus(Event, frozen=True, gc=False):
+    """How a model stands, and what that asks of the strategies that trade by it (C34); it holds until the next one.
+
+    `state`: `healthy`, `degraded` (a measure of its health is beyond its limit), `failed` (it gives no scores),
+    `swapped` and `rolled_back` (another file, `sha256`, scores from here on), `compared` (champion and challenger, in
+    `reason`). An `action` of `none` lifts what stood; `size_fraction` goes with `shrink`.
+    """
+
+    model: str
+    ts_event_ns: int
+    ts_recv_ns: int
+    state: Literal["healthy", "degraded", "failed", "swapped", "rolled_back", "compared"]
+    action: Literal["none", "shrink", "reduce_only", "halt", "flatten"] = "none"
+    size_fraction: float = 1.0
+    reason: str = ""
+    sha256: str = ""
 
 
 # --- what is asked, and what became of it --------------------------------------------------------------------------
@@ -404,7 +352,8 @@ class Fill(Event, frozen=True, gc=False):
 class RunStarted(Event, frozen=True, gc=False):
     """The first line of a journal: what it takes to run the same run again.
 
-    `config` is the resolved configuration as JSON, without what only says where things lie or how fast they go.
+    `config` is the resolved configuration as JSON, without what only says where things lie or how fast they go;
+    `models` are the SHA-256 of the models' files, by model.
     """
 
     run_id: str
@@ -414,6 +363,7 @@ class RunStarted(Event, frozen=True, gc=False):
     ts_event_ns: int
     tape_sha256: str = ""
     account: str = ""
+    models: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class TradingStateChanged(Event, frozen=True, gc=False):
@@ -483,7 +433,7 @@ class RunEnded(Event, frozen=True, gc=False):
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
 RareEvent = (
     Status | CorporateAction | Command | Tick | Link | Backfill | AccountOpened | Assets | Reconciliation
-    | AccountTerms | AccountStatement
+    | AccountTerms | AccountStatement | ModelStatus
 )  # fmt: skip
 InboxEvent = MarketEvent | RareEvent | Signal | OrderUpdate | Fill
 Record = (
@@ -494,5 +444,5 @@ Record = (
 # Replay order is (ts_recv_ns, class, stream, sequence), part of the public contract; this is the class.
 EVENT_CLASS: dict[type, int] = {
     Command: 0, OrderUpdate: 10, Fill: 10, CorporateAction: 20, Status: 21, Quote: 30, Trade: 31, Datum: 40, News: 41,
-    Bar: 50, Signal: 60, Timer: 70,
+    Bar: 50, ModelStatus: 59, Signal: 60, Timer: 70,
 }  # fmt: skip

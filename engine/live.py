@@ -30,7 +30,6 @@ from engine.events import (
 )  # fmt: skip
 from engine.interlock import Leave, check_account
 from engine.listing import look_up
-from engine.market import Callback
 from engine.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
@@ -38,6 +37,7 @@ from engine.ports import AccountState, LiveBroker, LiveFeed
 from engine.recovery import Reconciler, leaving, waiting
 from engine.run import Run
 from engine.statements import Statements
+from engine.stopwatch import Stopwatch
 
 EXIT_OK, EXIT_HALTED = 0, 3
 SHOW_EVERY_S = 0.5
@@ -47,33 +47,6 @@ RECONCILE_START_ROUNDS = 30
 FILLS_OVERLAP_NS = 600 * SECOND_NS
 KNOWN_EVENTS_MAX = 500_000
 """How many of a journal's last market events a feed is told of: half an hour of a full market's minutes."""
-
-
-class Stopwatch:
-    """Counts, by strategy, the callbacks that took longer than `budget_ms`; the first of each kind is told at once."""
-
-    def __init__(self, budget_ms: float, clock: Clock) -> None:
-        self.over: dict[str, int] = {}
-        self._budget_ns, self._clock = round(budget_ms * 1e6), clock
-
-    def wrap(self, callback: Callback, strategy: str) -> Callback:
-        """Return the callback with a watch on it."""
-        clock, budget_ns, over = self._clock, self._budget_ns, self.over
-
-        def timed(event: Any) -> None:
-            started = clock.monotonic_ns()
-            try:
-                callback(event)
-            finally:
-                took_ns = clock.monotonic_ns() - started
-                if took_ns > budget_ns:
-                    over[strategy] = over.get(strategy, 0) + 1
-                    structlog.get_logger().warning(
-                        "handler over its budget", strategy=strategy, callback=callback.__name__,
-                        took_ms=round(took_ns / 1e6, 1), budget_ms=budget_ns / 1e6, times=over[strategy],
-                    )  # fmt: skip
-
-        return timed
 
 
 class Daemon:

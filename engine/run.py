@@ -6,7 +6,6 @@ This is the one place that knows them all; `engine.daemon` goes through what is 
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from decimal import localcontext
 from importlib.metadata import version
@@ -22,19 +21,22 @@ from engine.events import (
     Command,
     Fill,
     InboxEvent,
-    MarketEvent,
+    ModelStatus,
     OrderUpdate,
     RunStarted,
+    Signal,
 )  # fmt: skip
 from engine.journal import Journal
 from engine.line import Line, VenueBooks, fingerprint
 from engine.market import ZERO, Callback
 from engine.orders import OrderBook
+from engine.placing import with_commands
 from engine.portfolio import MONEY, Portfolio
 from engine.ports import Account, Feed, LiveFeed, SilentBroker, SilentFeed
 from engine.risk import RiskManager
 from engine.sampling import LIVE_SAMPLE_NS, sample_ns
 from engine.schedule import Schedule
+from engine.scoring import Scoring, hearing
 from engine.strategy import configure
 from engine.wiring import Wiring
 
@@ -67,12 +69,14 @@ class Run:
         else:
             self.feed = broker = _line(config, self.feed, sessions, portfolio)
         self.is_live = not hasattr(self.feed, "batches")
+        self.scoring = Scoring(config, self.feed, sessions, clock=self.clock, again=again)
         orders, schedule = OrderBook(portfolio), Schedule()
         strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
         symbols = {one.name: _symbols(one, self.feed.symbols) for one in config.strategies}
         risk = RiskManager(
             config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
             symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
+            strategies_by_model=hearing(strategies, config),
         )  # fmt: skip
         for strategy, one in zip(strategies, config.strategies, strict=True):
             vars(strategy).update(name=one.name, symbols=symbols[one.name], _logger=logs.logger)
@@ -84,7 +88,7 @@ class Run:
         self.core = Core(
             run_id=config.name, seed=config.seed, strategies=strategies, portfolio=portfolio, orders=orders, risk=risk,
             broker=broker, journal=ledger, schedule=schedule, wiring=wiring, sessions=sessions, sample_ns=step_ns,
-            inputs=_inputs(is_live=self.is_live, simulated=broker.simulated),
+            inputs=_inputs(is_live=self.is_live, simulated=broker.simulated, scores=bool(config.models)),
         )  # fmt: skip
         self.core.supervisor.masked = logs.masked
         for strategy in strategies:
@@ -103,6 +107,7 @@ class Run:
         started = RunStarted(
             config.name, config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION,
             now_ns if self.is_live else self.feed.span_ns[0], self.feed.fingerprint, account or config.broker.use,
+            self.scoring.hashes if before is None else self.scoring.hashes_begun(ledger.path, before.models),
         )  # fmt: skip
         if before is not None and before != started:
             raise JournalError(_other_run(ledger.path, before, started))
@@ -144,8 +149,8 @@ class Run:
                     progress(self.core.events, self.core.now_ns, line.span_ns)
 
     def batches(self) -> Iterator[Sequence[InboxEvent]]:
-        """Yield the tape's events and, in its place, each command that the journal in hand holds."""
-        batches = cast(Feed, self.feed).batches()
+        """Yield the tape's events, the models' signals, and each command of the journal in hand in its place."""
+        batches: Iterator[Sequence[InboxEvent]] = self.scoring.batches(cast(Feed, self.feed).batches(), self.journal)
         if not self.journal.following:
             return batches
         recorded = journal.read(self.journal.path)
@@ -171,8 +176,8 @@ class Run:
             progress(self.core.events, self.core.now_ns, self.feed.span_ns)
 
 
-def rehearsed(config: RunConfig) -> Feed | LiveFeed:
-    """Build everything that may be wrong, short of a journal, and return the feed.
+def rehearsed(config: RunConfig) -> tuple[Feed | LiveFeed, Scoring]:
+    """Build everything that may be wrong, short of a journal, and return the feed and the models.
 
     Raises:
         ConfigError: what is wrong.
@@ -184,31 +189,13 @@ def rehearsed(config: RunConfig) -> Feed | LiveFeed:
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)
         _symbols(one, feed.symbols)
-    return feed
+    return feed, Scoring(config, feed, sessions, clock=clock)
 
 
-def with_commands(
-    batches: Iterator[Sequence[MarketEvent]], commands: Sequence[Command]
-) -> Iterator[Sequence[InboxEvent]]:
-    """Yield batches with each command after as many events as the corridor had taken before it."""
-    waiting, taken = deque(commands), 0
-    for batch in batches:
-        start = 0
-        while waiting and waiting[0].events <= taken + len(batch) - start:
-            end = start + waiting[0].events - taken
-            if end > start:
-                yield batch[start:end]
-            yield [waiting.popleft()]
-            taken, start = taken + end - start + 1, end
-        if start < len(batch):
-            yield batch[start:]
-            taken += len(batch) - start
-
-
-def _inputs(*, is_live: bool, simulated: bool) -> frozenset[type]:
+def _inputs(*, is_live: bool, simulated: bool, scores: bool) -> frozenset[type]:
     """Return the events that only the journal can give back; the answers of a simulated venue are made again."""
     if not is_live:
-        return frozenset()
+        return frozenset({Signal, ModelStatus}) if scores else frozenset()
     return frozenset(get_args(InboxEvent)) - (frozenset({Fill, OrderUpdate}) if simulated else frozenset())
 
 
@@ -289,6 +276,8 @@ def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
     told = f"{path} holds another run"
     if before.tape_sha256 != now.tape_sha256:
         return f"{told}: its tape has another content (SHA-256 {before.tape_sha256[:12]}, now {now.tape_sha256[:12]})"
+    if changed_models := sorted(name for name, sha in before.models.items() if now.models.get(name) != sha):
+        return f"{told}: the file of model {', '.join(changed_models)} has another content"
     if before.account != now.account:
         return f"{told}: of account {before.account}, not {now.account}"
     if before.engine_version != now.engine_version:

@@ -22,6 +22,7 @@ from engine.events import (
     CorporateAction,
     Event,
     Link,
+    ModelStatus,
     RareEvent,
     Reconciliation,
     RunEnded,
@@ -236,6 +237,8 @@ class Supervisor:
             if not self._is_active:
                 self._activate(self._core.now_ns)
             self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
+        elif isinstance(event, ModelStatus):
+            self._on_model(event)
         elif isinstance(event, AccountTerms):
             self._core.risk.on_terms(event)
         elif isinstance(event, AccountStatement):
@@ -282,6 +285,18 @@ class Supervisor:
             if command.action == "flatten":
                 held = [(one, symbol) for one in core.strategies.values() for symbol in one.portfolio.positions]
                 self._close(held, now)
+
+    def _on_model(self, status: ModelStatus) -> None:
+        core, now = self._core, self._core.now_ns
+        self.apply(core.risk.on_model(status, now))
+        if status.action != "flatten":
+            return
+        reason = f"{core.risk.model_health.label}: model {status.model}: {status.reason}"
+        bound = [core.strategies[name] for name in core.risk.model_health.bound(status.model)]
+        for strategy in bound:
+            for order in strategy.open_orders():
+                core.outbox.append(CancelRequest(order.id, now, reason))
+        self._close([(one, symbol) for one in bound for symbol in one.portfolio.positions], now)
 
     def _close(self, held: Sequence[tuple[Strategy, str]], ts_ns: int) -> None:
         """Close positions, each once the venue has confirmed that nothing of its symbol is open any more."""

@@ -27,8 +27,8 @@ from engine.events import (
     StrategyHalted,
 )
 from engine.journal import Journal
-from engine.live import Stopwatch
 from engine.run import Run
+from engine.stopwatch import Stopwatch
 from tests.runs import (
     REPOSITORY,
     HeldFeed,

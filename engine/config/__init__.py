@@ -6,6 +6,7 @@ together with its tapes; one given on the command line starts at the current fol
 """
 
 from engine.config.file import from_dict, load, outline, run_folder
+from engine.config.models import HealthConfig, ModelConfig
 from engine.config.tables import (
     AlertsConfig,
     BrokerConfig,
@@ -23,9 +24,11 @@ __all__ = [
     "AlertsConfig",
     "BrokerConfig",
     "FeedConfig",
+    "HealthConfig",
     "JournalConfig",
     "LogConfig",
     "MetricsConfig",
+    "ModelConfig",
     "RunConfig",
     "RunOutline",
     "StrategyConfig",

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from engine import plugins
+from engine.config.models import ModelConfig
 from engine.config.problems import nested
 from engine.config.tables import (
     AlertsConfig,
@@ -62,6 +63,7 @@ def _sections() -> Iterator[str]:
     yield from _plugins(plugins.BROKER, "broker")
     yield _table("`[[strategies]]`", _first_line(StrategyConfig), StrategyConfig)
     yield from _strategies()
+    yield _table("`[[models]]`", _first_line(ModelConfig), ModelConfig)
     yield _table("`[risk]`", "Every limit is required, unless a `profile` gives it.", RiskLimits)
     for name, model in (
         ("journal", JournalConfig), ("log", LogConfig), ("metrics", MetricsConfig), ("alerts", AlertsConfig),

@@ -10,14 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from engine.bars import interval_ns
+from engine.config.models import ModelConfig
+from engine.config.models import Table as Table  # every other table is made of it too
 from engine.errors import ConfigError
 from engine.risk.limits import RiskLimits
-
-
-class Table(BaseModel):
-    """A table of the configuration: every key known, nothing changed after the start."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FeedConfig(Table):
@@ -219,6 +215,7 @@ class RunConfig(RunOutline):
     )
     feed: FeedConfig
     strategies: tuple[StrategyConfig, ...] = Field(min_length=1, description="The strategies, in order of precedence.")
+    models: tuple[ModelConfig, ...] = Field((), description="The models, each hearing the signals of those before it.")
     risk: RiskLimits
     journal: JournalConfig = JournalConfig()
     log: LogConfig = LogConfig()
@@ -232,6 +229,16 @@ class RunConfig(RunOutline):
         if twice:
             raise ValueError(f"two strategies are called {', '.join(twice)}; names keep their books apart")
         return value
+
+    @model_validator(mode="after")
+    def _models_bind_strategies(self) -> RunConfig:
+        known, names = {one.name for one in self.strategies}, [one.name for one in self.models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two models are called {', '.join(twice)}; names tell their signals apart")
+        for model in self.models:
+            if unknown := sorted({*model.strategies} - known - {"*"}):
+                raise ValueError(f"models.{model.name}.strategies: no strategy is called {', '.join(unknown)}")
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole run in the shape of its TOML: every default written out, every path absolute."""
@@ -252,6 +259,12 @@ class RunConfig(RunOutline):
         del tree["feed"]["speed"]
         if tree["feed"].pop("as_received"):
             tree["feed"]["as_received"] = True  # by which journal, its hash says
+        for model in tree["models"]:
+            for key in ("file", "challenger", "latency_from", "device", "threads", "window_ms", "inline_ms"):
+                del model[key]  # what scores, its hash says; how fast, the signals themselves
+            del model["health"]["guard"]
+        if not tree["models"]:
+            del tree["models"]
         tree["feed"].pop("paths", None)  # where a tape lies; what it is, its hash says
         return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 

@@ -30,6 +30,7 @@ from engine.events import (
     Fill,
     Intent,
     Link,
+    ModelStatus,
     OrderUpdate,
     Reconciliation,
     TradingState,
@@ -44,6 +45,7 @@ from engine.risk.limits import RiskLimits
 from engine.risk.link import OrderLink, PositionMismatch, UnknownOutcome
 from engine.risk.loss import HAIR, DailyLoss, Drawdown, StrategyLoss
 from engine.risk.margin import IntradayMargin
+from engine.risk.model_health import STANDING, ModelHealth
 from engine.risk.override import Override, adopt
 from engine.risk.post_trade import PostTrade
 from engine.risk.price import DataFreshness, MarketOrderGuard, PriceCollar
@@ -69,13 +71,14 @@ class RiskManager:
         due_ns: the next instant at which `expired` has something to name; `NEVER_NS` when no entry rests.
         adv_by_symbol: average daily volume in shares or coins, filled in by whoever knows it.
         controls: all of them, in the order in which they are asked.
+        model_health: C34, which says whom a model binds.
         post_trade: C39, which says of what session the broker's statement is due.
     """
 
     def __init__(
         self, limits: RiskLimits, *, portfolio: Portfolio, orders: OrderBook, sessions: Sessions,
         symbols_by_strategy: Mapping[str, Set[str]], fractionable: Set[str] | None = None,
-        shortable: Set[str] | None = None,
+        shortable: Set[str] | None = None, strategies_by_model: Mapping[str, Set[str]] | None = None,
     ) -> None:  # fmt: skip
         self._portfolio, self._orders, self._sessions = portfolio, orders, sessions
         self._symbols = {strategy: set(symbols) for strategy, symbols in symbols_by_strategy.items()}
@@ -92,12 +95,14 @@ class RiskManager:
         self._unknown, self._link = UnknownOutcome(limits, self._latch), OrderLink(limits)
         self._mismatch, self._market_state = PositionMismatch(self._latch), MarketState(limits, shortable)
         self._margin, self._override = IntradayMargin(limits, portfolio), Override(limits)
+        self.model_health = ModelHealth(limits, notional, quantity, strategies_by_model or {})
         self.post_trade = PostTrade(portfolio, self._latch)
         self.controls: tuple[Control, ...] = (
             self._validity, TradingGate(self._latch), SymbolPermission(self._symbols),
             SessionGate(limits, always_open=sessions.always_open), DataFreshness(limits), MarketOrderGuard(limits),
             PriceCollar(limits), ReduceOnly(limits), self._market_state, SelfTrade(),
             DuplicateOrder(limits, orders), notional, quantity, ControlledRollout(limits, notional, quantity),
+            self.model_health,
             PositionLimit(limits), Exposure(limits, portfolio), BuyingPower(limits, portfolio), self._margin,
             OpenOrders(limits, orders), MessageRate(limits), DailyOrders(limits), Turnover(limits), self._daily_loss,
             self._drawdown, self._strategy_loss, RepeatedExecution(limits, portfolio), self._rejects, self._age,
@@ -223,6 +228,15 @@ class RiskManager:
     def on_statement(self, statement: AccountStatement, now_ns: int) -> Sequence[Event]:
         """The broker's statement of a session has come."""
         return self.post_trade.on_statement(statement, now_ns)
+
+    def on_model(self, status: ModelStatus, now_ns: int) -> Sequence[Event]:
+        """A model's health has changed, or it failed."""
+        if status.state not in STANDING:
+            return ()
+        self.model_health.on_model(status)
+        if status.action != "halt" or self.state == "halted":
+            return ()
+        return (self.halt(now_ns, self.model_health.label, f"model {status.model}: {status.reason}"),)
 
     def on_override(self, asked: Command, now_ns: int) -> Sequence[Event]:
         """A person puts another value in the place of a limit: for a while, or a narrower one for good."""

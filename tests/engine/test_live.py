@@ -31,9 +31,10 @@ from engine.events import (
 from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import Order
+from engine.placing import with_commands
 from engine.ports import Asset
 from engine.recovery import Reconciler
-from engine.run import Run, with_commands
+from engine.run import Run
 
 FAKES = Path(__file__).with_name("fakes.py")
 fakes: Any = None

@@ -24,7 +24,7 @@ TIGHT = {
 
 def test_every_control_of_the_issue_is_there_once(desk: Any) -> None:
     """The list in docs/risk_controls.md and the list that runs are one."""
-    built = [*range(1, 31), 35, 36, 37, 39]
+    built = [*range(1, 31), 34, 35, 36, 37, 39]
     codes = sorted(control.code for control in desk().risk.controls)
     assert codes == sorted(f"C{number:02}" for number in built)
 

@@ -1,0 +1,93 @@
+"""From `[[models]]` tables to models that are ready: opened, loaded, warmed, and joined with what watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.clock import Sessions
+from engine.config import ModelConfig, RunConfig
+from engine.errors import ConfigError, suggestion
+from engine.model.bundle import Bundle, check_replay, open_bundle
+from engine.model.health import Health
+from engine.model.lane import BLOCK, Lane
+from engine.model.outlet import Latency, Outlet
+from engine.model.rivals import Rivals
+from engine.model.scorer import Scorer, scorer_of
+
+
+class Deployer:
+    """Makes models for one run: all of them when it begins, and another when a file is swapped.
+
+    Args:
+        span_ns: of the tape; (0, 0) on a live feed.
+        now_ns: what a file's expiry is measured against: the machine's time, or the tape's first instant.
+    """
+
+    def __init__(
+        self, config: RunConfig, symbols: Sequence[str], sessions: Sessions, *, span_ns: tuple[int, int], now_ns: int
+    ) -> None:
+        self._config, self._symbols, self._sessions = config, tuple(symbols), sessions
+        self._span_ns, self._now_ns = span_ns, now_ns
+
+    def lane(self, model: ModelConfig) -> Lane:
+        """Return one model, with its challenger, guard and health.
+
+        Raises:
+            ModelError: a file is refused, or cannot run here.
+            ConfigError: a symbol is on no tape, or live trading has no list of files.
+        """
+        bundle = self.open(model, model.file)
+        symbols = self._symbols_of(model)
+        scorer = self.scorer(model, bundle, block=0 if self._span_ns == (0, 0) else BLOCK)
+        outlet = Outlet(model, bundle.card, symbols, bundle.sha256)
+        rivals = self.rivals(model, scorer)
+        pace = Latency(model, bundle.card, self._config.seed)
+        return Lane(scorer, outlet, pace, health=self.health(model, bundle), rivals=rivals)
+
+    def open(self, model: ModelConfig, file: Path) -> Bundle:
+        """Read a file and see whether it may be run."""
+        if self._config.mode == "live" and not model.allowed_sha256:
+            raise ConfigError(f"models.{model.name}.allowed_sha256: live trading needs the list of files that may run")
+        allowed = frozenset(model.allowed_sha256) or None
+        bundle = open_bundle(file, allowed=allowed, now_ns=self._now_ns)
+        if self._span_ns != (0, 0):
+            check_replay(bundle.card, self._span_ns, allowed=model.allow_training_span)
+        return bundle
+
+    def scorer(self, model: ModelConfig, bundle: Bundle, *, block: int = 0) -> Scorer:
+        """Load a file that was opened, for the symbols of its model."""
+        return scorer_of(
+            bundle, self._symbols_of(model), self._sessions, device=model.device, threads=model.threads, block=block
+        )
+
+    def health(self, model: ModelConfig, bundle: Bundle) -> Health | None:
+        """Return what watches a model, None where nothing has a limit."""
+        config = model.health
+        limits = (
+            config.drift_psi_max, config.drift_ks_max, config.prediction_psi_max, config.calibration_max,
+            config.age_days_max, config.ood_share_max, config.guard,
+        )  # fmt: skip
+        if all(limit is None for limit in limits):
+            return None
+        guard = None
+        if config.guard is not None:
+            guard = self.scorer(model, self.open(model, config.guard))
+        return Health(config, bundle.card, self._symbols_of(model), guard)
+
+    def rivals(self, model: ModelConfig, champion: Scorer) -> Rivals | None:
+        """Return a champion's challenger beside it, None where there is none."""
+        if model.challenger is None:
+            return None
+        challenger = self.scorer(model, self.open(model, model.challenger))
+        return Rivals(model.name, champion, challenger)
+
+    def _symbols_of(self, model: ModelConfig) -> tuple[str, ...]:
+        key, known = f"models.{model.name}.symbols", self._symbols
+        wanted = known if "*" in model.symbols else model.symbols
+        if "*" in wanted:
+            raise ConfigError(f"{key}: a feed of all symbols needs a model that names its own")
+        for symbol in wanted:
+            if symbol not in known and "*" not in known:
+                raise ConfigError(f"{key}: '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
+        return tuple(wanted)

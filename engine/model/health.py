@@ -1,0 +1,241 @@
+"""How well a model still fits the market it is shown, measured while it runs.
+
+    drift        features against their distribution in training: PSI and Kolmogorov-Smirnov, the worst feature
+    prediction   the same of its outputs
+    calibration  predicted probabilities against how often they came true, once their horizon has passed
+    age          time since the end of what it has seen in training
+    stranger     share of inputs farther from the training's than the card's threshold
+    guard        error of an autoencoder, against what it was in training
+
+Each has a limit and an action in `[models.health]`; the worst action of those beyond their limits is the verdict, and
+risk control C34 carries it out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config.models import HealthConfig
+from engine.errors import ModelError
+from engine.events import DAY_NS, Bar
+from engine.model.backends import Floats
+from engine.model.card import Card
+from engine.model.outlet import SEVERITY, Action, Verdict
+from engine.model.scorer import Due, Scorer
+
+Numbers = NDArray[np.float64]
+
+BINS: Final = 10
+SHARE_MIN: Final = 1e-4
+"""An empty bin counts as this much, or one value in it would make the index infinite."""
+STRANGERS_SAMPLE: Final = 200
+CALIBRATION_MIN: Final = 200
+
+
+def psi(quantiles: Numbers, values: Numbers) -> float:
+    """Return the population stability index of values against equally spaced quantiles of their reference.
+
+    The bins are the reference's deciles; of those that coincide one is left, with the share of all of them. Source:
+    Siddiqi, Credit Risk Scorecards: below 0.1 is no shift, above 0.25 a large one.
+    """
+    places = np.linspace(0.0, 1.0, len(quantiles))
+    edges = np.unique(np.quantile(quantiles, np.linspace(0, 1, BINS + 1)[1:-1]))
+    below = np.array([places[np.searchsorted(quantiles, edge, "right") - 1] for edge in edges])
+    expected = np.diff(np.concatenate([[0.0], below, [1.0]]))
+    actual = np.diff(np.concatenate([[0], np.searchsorted(np.sort(values), edges, "right"), [len(values)]]))
+    wanted, found = np.maximum(expected, SHARE_MIN), np.maximum(actual / len(values), SHARE_MIN)
+    return float(((found - wanted) * np.log(found / wanted)).sum())
+
+
+def ks(quantiles: Numbers, values: Numbers) -> float:
+    """Return the Kolmogorov-Smirnov distance of values from equally spaced quantiles of their reference."""
+    at = np.unique(quantiles)
+    ordered = np.sort(values)
+    reference = (np.searchsorted(quantiles, at, "right") - 1) / max(1, len(quantiles) - 1)
+    before = np.searchsorted(quantiles, at, "left") / max(1, len(quantiles) - 1)
+    found = np.searchsorted(ordered, at, "right") / len(values)
+    found_before = np.searchsorted(ordered, at, "left") / len(values)
+    # Between two quantiles nothing is known of the reference, so only what lies outside its step counts.
+    beyond = np.maximum(np.maximum(found_before - reference, before - found), 0.0)
+    return float(beyond.max(initial=0.0))
+
+
+def calibration_error(predicted: Numbers, came_true: Numbers) -> float:
+    """Return the mean distance of predicted probabilities from frequencies, weighted, in ten bins of equal width."""
+    bins = np.minimum((predicted * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    gaps = np.abs(np.bincount(bins, predicted, BINS) - np.bincount(bins, came_true, BINS))
+    return float(gaps[counts > 0].sum() / len(predicted))
+
+
+class Horizon:
+    """Closes of symbols, and numbers that wait for the one some time ahead."""
+
+    def __init__(self, symbols: tuple[str, ...], horizon_ns: int) -> None:
+        self.horizon_ns = horizon_ns
+        self.close = np.full(len(symbols), np.nan)
+        self._row = {symbol: row for row, symbol in enumerate(symbols)}
+        self._waiting: deque[tuple[int, NDArray[np.int64], Numbers, Any]] = deque()
+
+    def take(self, event: Any) -> None:
+        """Take note of a bar's close."""
+        if type(event) is Bar and (row := self._row.get(event.symbol)) is not None:
+            self.close[row] = event.close
+
+    def wait(self, ts_ns: int, rows: NDArray[np.int64], what: Any) -> None:
+        """Keep something of some symbols until their horizon has passed."""
+        self._waiting.append((ts_ns + self.horizon_ns, rows, self.close[rows].copy(), what))
+
+    def passed(self, ts_ns: int) -> list[tuple[NDArray[np.int64], Numbers, Any]]:
+        """Return what has waited long enough: rows, their returns since, and what was kept."""
+        found = []
+        while self._waiting and self._waiting[0][0] <= ts_ns:
+            _, rows, before, what = self._waiting.popleft()
+            found.append((rows, self.close[rows] / before - 1.0, what))
+        return found
+
+
+class Health:
+    """Watches one model.
+
+    Attributes:
+        measures: the newest figures, by name, for metrics and status.
+        counts: looks that were taken, and passes of the guard that failed.
+    """
+
+    def __init__(self, config: HealthConfig, card: Card, symbols: tuple[str, ...], guard: Scorer | None = None) -> None:
+        self.config, self.card, self.guard = config, card, guard
+        self.measures: dict[str, float] = {}
+        self.counts = {"looks": 0, "guard_failed": 0}
+        kept = 4 * config.look_every_count
+        self._newest: deque[Floats] = deque(maxlen=kept)
+        self._inputs: deque[Floats] = deque(maxlen=kept)
+        self._outputs: deque[Floats] = deque(maxlen=kept)
+        self._errors: deque[float] = deque(maxlen=kept)
+        self._settled: deque[tuple[float, float]] = deque(maxlen=kept)
+        self._points = np.asarray(card.reference.points if card.reference else (), np.float32)
+        self._since = 0
+        output = card.outputs[0]
+        self._horizon: Horizon | None = None
+        if config.calibration_max is not None:
+            if output.meaning != "probability" or not output.horizon_ns:
+                raise ModelError(f"models.health.calibration_max: {card.name!r} predicts no probability at a horizon")
+            self._horizon = Horizon(symbols, output.horizon_ns)
+        self._refuse_what_cannot_be_measured()
+
+    def _refuse_what_cannot_be_measured(self) -> None:
+        config, reference, told = self.config, self.card.reference, f"the card of {self.card.name!r} holds no reference"
+        wanted = {
+            "drift_psi_max": bool(reference and reference.feature_quantiles),
+            "drift_ks_max": bool(reference and reference.feature_quantiles),
+            "prediction_psi_max": bool(reference and reference.output_quantiles),
+            "ood_share_max": bool(reference and len(reference.points) and reference.distance[0] > 0),
+        }
+        for key, there in wanted.items():
+            if getattr(config, key) is not None and not there:
+                raise ModelError(f"models.health.{key}: {told} to measure it against")
+        if self.guard is not None and not (self.guard.card.reference and self.guard.card.reference.reconstruction):
+            raise ModelError(f"models.health.guard: the card of {self.guard.card.name!r} says no reconstruction errors")
+
+    def take(self, event: Any) -> None:
+        """Take in an event of the market."""
+        if self.guard is not None:
+            self.guard.take(event)
+        if self._horizon is not None:
+            self._horizon.take(event)
+
+    def observe(self, due: Due, outputs: Floats) -> Verdict | None:
+        """Take note of a pass; return a verdict when it is time to look."""
+        self._newest.extend(due.newest)
+        self._inputs.extend(due.inputs[:, :, -1])
+        self._outputs.extend(outputs)
+        if self._horizon is not None:
+            for _, came, predicted in self._horizon.passed(due.ts_ns):
+                known = np.isfinite(came) & np.isfinite(predicted)
+                self._settled.extend(zip(predicted[known].tolist(), (came[known] > 0).tolist(), strict=True))
+            self._horizon.wait(due.ts_ns, due.rows, np.array(outputs[:, 0], np.float64))
+        if self.guard is not None:
+            self._ask_guard(due.ts_ns)
+        self._since += len(due.rows)
+        if self._since < self.config.look_every_count:
+            return None
+        self._since = 0
+        return self.look(due.ts_ns)
+
+    def _ask_guard(self, ts_ns: int) -> None:
+        assert self.guard is not None
+        due = self.guard.due(ts_ns)
+        if due is None:
+            return
+        try:
+            errors = self.guard.outputs(due)[:, 0]
+        except ModelError:
+            self.counts["guard_failed"] += 1
+            return
+        self._errors.extend(errors[np.isfinite(errors)].tolist())
+
+    def look(self, ts_ns: int) -> Verdict:
+        """Measure everything that has a limit, and return what that comes to."""
+        self.counts["looks"] += 1
+        found = []
+        for measure, value, limit, action in self._measured(ts_ns):
+            self.measures[measure] = value
+            if limit is not None and value > limit:
+                found.append((action, f"{measure} {value:.3g} > {limit:.3g}"))
+        if not found:
+            return Verdict()
+        worst: Action = max((action for action, _ in found), key=SEVERITY.__getitem__)
+        return Verdict("degraded", worst, "; ".join(reason for _, reason in found))
+
+    def _measured(self, ts_ns: int) -> list[tuple[str, float, float | None, Action]]:
+        config, reference = self.config, self.card.reference
+        found: list[tuple[str, float, float | None, Action]] = []
+        if reference is not None and reference.feature_quantiles:
+            newest = np.asarray(self._newest, np.float64)
+            pairs = [
+                (np.asarray(q), column[np.isfinite(column)])
+                for q, column in zip(reference.feature_quantiles, newest.T, strict=True)
+            ]
+            pairs = [(q, column) for q, column in pairs if len(column)]
+            if config.drift_psi_max is not None:
+                worst = max((psi(q, column) for q, column in pairs), default=0.0)
+                found.append(("drift_psi", worst, config.drift_psi_max, config.drift_action))
+            if config.drift_ks_max is not None:
+                worst = max((ks(q, column) for q, column in pairs), default=0.0)
+                found.append(("drift_ks", worst, config.drift_ks_max, config.drift_action))
+        if config.prediction_psi_max is not None and reference is not None:
+            outputs = np.asarray(self._outputs, np.float64)
+            worst = max(
+                (psi(np.asarray(q), column[np.isfinite(column)])
+                 for q, column in zip(reference.output_quantiles, outputs.T, strict=True) if np.isfinite(column).any()),
+                default=0.0,
+            )  # fmt: skip
+            found.append(("prediction_psi", worst, config.prediction_psi_max, config.prediction_action))
+        if config.calibration_max is not None and len(self._settled) >= CALIBRATION_MIN:
+            predicted, came = np.asarray(self._settled, np.float64).T
+            error = calibration_error(predicted, came)
+            found.append(("calibration", error, config.calibration_max, config.calibration_action))
+        if config.age_days_max is not None:
+            seen_ns = max(self.card.train_span_ns[1], self.card.valid_span_ns[1])
+            found.append(("age_days", (ts_ns - seen_ns) / DAY_NS, config.age_days_max, config.age_action))
+        if ts_ns >= self.card.expires_ns:
+            found.append(("expired_days", (ts_ns - self.card.expires_ns) / DAY_NS, -1.0, config.age_action))
+        if config.ood_share_max is not None:
+            found.append(("ood_share", self._strangers(), config.ood_share_max, config.ood_action))
+        if self.guard is not None and self._errors:
+            limit = self.guard.card.reference.reconstruction[-1]  # type: ignore[union-attr]  # checked at the start
+            found.append(("guard_error", float(np.median(self._errors)), limit, config.guard_action))
+        return found
+
+    def _strangers(self) -> float:
+        """Return the share of the newest inputs whose nearest training point is too far away."""
+        assert self.card.reference is not None
+        mean, multiple = self.card.reference.distance
+        inputs = np.asarray([*self._inputs][-STRANGERS_SAMPLE:], np.float32)
+        squares = (inputs**2).sum(1)[:, None] + (self._points**2).sum(1)[None] - 2 * inputs @ self._points.T
+        nearest = np.sqrt(np.maximum(squares.min(axis=1), 0.0))
+        return float((nearest > multiple * mean).mean())

@@ -1,0 +1,111 @@
+"""One bundle at work: its features, its network and what it carries, from a market event to numbers.
+
+A pass goes over all symbols that are due at one instant. Nothing here knows of time, threads or signals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.clock import Sessions
+from engine.model.backends import Backend, Floats, load_backend
+from engine.model.bundle import Bundle
+from engine.model.features import FeatureSet
+from engine.model.states import Rows, Streaming, Windows, carrier_of
+
+
+class Due(NamedTuple):
+    """The symbols of one pass, with their inputs.
+
+    Shapes: `inputs` are `[n, feature, lookback]`, normalized; `newest` `[n, feature]`, the newest bars as they are.
+    """
+
+    ts_ns: int
+    rows: Rows
+    ts_event_ns: NDArray[np.int64]
+    inputs: Floats
+    newest: Floats
+
+
+class Scorer:
+    """Features, normalization, network and state of one bundle, for the symbols of a run.
+
+    Attributes:
+        bundle, features, backend: what it is made of.
+        bulk: whether instants may be scored together, because windows depend on the market alone.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, features: FeatureSet, sessions: Sessions) -> None:
+        card = bundle.card
+        self.bundle, self.backend, self.features = bundle, backend, features
+        self.card, self.symbols = card, tuple(features.symbols)
+        self.take, self.bulk = features.take, card.state_mode != "streaming"
+        self._weights = np.asarray(card.score, np.float32)
+        self._carrier = carrier_of(card, backend, len(self.symbols), sessions)
+        self._interval_ns = card.interval_ns
+
+    @property
+    def streaming(self) -> Streaming | None:
+        """What it carries from bar to bar, when it streams."""
+        return self._carrier if isinstance(self._carrier, Streaming) else None
+
+    def due(self, ts_ns: int) -> Due | None:
+        """Close an instant and return what has to be scored, None when nothing has."""
+        rows = self.features.close(ts_ns)
+        if not len(rows):
+            return None
+        return self.due_of(ts_ns, rows)
+
+    def due_of(self, ts_ns: int, rows: Rows) -> Due:
+        """Return the inputs of some symbols as they are now."""
+        windows = self.features.windows(rows)
+        newest = np.array(windows[:, :, -1])
+        inputs = self.card.normalization.apply(windows, windows)
+        return Due(ts_ns, rows, self.features.ts_event_ns(rows), inputs, newest)
+
+    def outputs(self, due: Due) -> Floats:
+        """Score one instant: `[n, output]`.
+
+        Raises:
+            ModelError: the network cannot.
+        """
+        found: Floats = self._carrier.score(due.rows, due.inputs, due.ts_event_ns)
+        return found
+
+    def settle(self, due: Due) -> None:
+        """Do what can be done for the next bars of these symbols, now that their outputs are out."""
+        self._carrier.settle(due.rows, due.inputs)
+
+    def together(self, inputs: Floats) -> Floats:
+        """Score the windows of many instants in one go."""
+        return self.backend.score(inputs)
+
+    def scores(self, outputs: Floats) -> Floats:
+        """Return the one number of each row that a signal carries."""
+        return outputs[:, 0] * self._weights[0] if len(self._weights) == 1 else outputs @ self._weights
+
+    def warm(self, passes: tuple[int, ...] = ()) -> None:
+        """Have the network ready for all symbols at once, for one, and for what lies between."""
+        sizes = passes or tuple(sorted({1, min(8, len(self.symbols)), len(self.symbols)}))
+        self.backend.warm((len(self.card.features), self.card.lookback), sizes)
+
+    def needs_windows_ahead(self) -> bool:
+        """Tell whether `settle` has something to do."""
+        return not isinstance(self._carrier, Windows | Streaming)
+
+
+def scorer_of(
+    bundle: Bundle, symbols: tuple[str, ...], sessions: Sessions, *, device: str = "auto", threads: int = 1,
+    block: int = 0,
+) -> Scorer:  # fmt: skip
+    """Load a bundle that was opened and join it with its features, `block` bars of a symbol at once.
+
+    Raises:
+        ModelError: it cannot be loaded, or its features are of another version.
+    """
+    features = FeatureSet.for_card(bundle.card, symbols, block=block, folder=Path(bundle.path).parent)
+    return Scorer(bundle, load_backend(bundle, device, threads), features, sessions)
