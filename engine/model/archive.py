@@ -25,7 +25,7 @@ CARD: Final = "extra/card.json"
 ONNX: Final = "model.onnx"
 
 _END_BYTES = 22
-_DESCRIPTOR_BYTES = 24
+_DESCRIPTOR_BYTES = (12, 16, 20, 24)  # behind an entry whose size was not known when it was begun
 _END_64_BYTES = 76
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)+", re.ASCII)
 _TORCHSCRIPT = re.compile(
@@ -131,16 +131,17 @@ def _see_layout(content: bytes, entries: list[zipfile.ZipInfo], directory_at: in
     """See that no byte is left over in which another reader of zips could find something else."""
     if content[-_END_BYTES:-18] != b"PK\x05\x06" or content[-2:] != b"\0\0":
         raise ModelError("it does not end where its directory ends")
-    reached = 0
+    reached, gaps = 0, (0,)
     for entry in sorted(entries, key=lambda one: one.header_offset):
         at = entry.header_offset
         header = content[at : at + 30]
-        if not reached <= at <= reached + _DESCRIPTOR_BYTES or header[:4] != b"PK\x03\x04":
+        if at - reached not in gaps or header[:4] != b"PK\x03\x04":
             raise ModelError(f"{entry.filename!r} does not begin where the entry before it ends")
         names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         reached = at + 30 + names + entry.compress_size
+        gaps = _DESCRIPTOR_BYTES if entry.flag_bits & 0x8 else (0,)
     listed = sum(46 + len(one.filename.encode()) + len(one.extra) + len(one.comment) for one in entries)
-    if not reached <= directory_at <= reached + _DESCRIPTOR_BYTES:
+    if directory_at - reached not in gaps:
         raise ModelError("there is something between its entries and its directory")
     if not 0 <= len(content) - _END_BYTES - directory_at - listed <= _END_64_BYTES:
         raise ModelError("there is something between its directory and its end")
