@@ -22,9 +22,11 @@ TEXT_BYTES_MAX: Final = 16 << 20
 """Of one compressed entry, of a pickle and of the card: what is larger is no code, no list and no card of ours."""
 UNREADABLE: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, OSError)
 CARD: Final = "extra/card.json"
+VOCABULARY: Final = "extra/vocab.txt"
 ONNX: Final = "model.onnx"
 
 _END_BYTES = 22
+_NO_BYTES: tuple[int, ...] = (0,)
 _DESCRIPTOR_BYTES = (12, 16, 20, 24)  # behind an entry whose size was not known when it was begun
 _END_64_BYTES = 76
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)+", re.ASCII)
@@ -81,12 +83,12 @@ class Archive:
     def _see_entries(self) -> None:
         allowed = re.compile(re.escape(ONNX)) if self.kind == "onnx" else _TORCHSCRIPT
         for name, entry in self._entries.items():
-            if name != CARD and not allowed.fullmatch(name):
+            if name not in (CARD, VOCABULARY) and not allowed.fullmatch(name):
                 raise ModelError(f"it holds {name!r}, which has no place in a model")
             compressed = entry.compress_type != zipfile.ZIP_STORED
             if compressed and not (entry.compress_type == zipfile.ZIP_DEFLATED and name.startswith("code/")):
                 raise ModelError(f"{name!r} is compressed, which only code may be")
-            is_text = compressed or name == CARD or name.endswith("pkl")
+            is_text = compressed or name in (CARD, VOCABULARY) or name.endswith("pkl")
             if is_text and entry.file_size > TEXT_BYTES_MAX:
                 raise ModelError(f"{name!r} would unpack to {entry.file_size:,} bytes; {TEXT_BYTES_MAX:,} is the most")
         if self.kind == "torchscript" and not {"data.pkl", "constants.pkl"} <= self._entries.keys():
@@ -131,7 +133,7 @@ def _see_layout(content: bytes, entries: list[zipfile.ZipInfo], directory_at: in
     """See that no byte is left over in which another reader of zips could find something else."""
     if content[-_END_BYTES:-18] != b"PK\x05\x06" or content[-2:] != b"\0\0":
         raise ModelError("it does not end where its directory ends")
-    reached, gaps = 0, (0,)
+    reached, gaps = 0, _NO_BYTES
     for entry in sorted(entries, key=lambda one: one.header_offset):
         at = entry.header_offset
         header = content[at : at + 30]
@@ -139,7 +141,7 @@ def _see_layout(content: bytes, entries: list[zipfile.ZipInfo], directory_at: in
             raise ModelError(f"{entry.filename!r} does not begin where the entry before it ends")
         names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         reached = at + 30 + names + entry.compress_size
-        gaps = _DESCRIPTOR_BYTES if entry.flag_bits & 0x8 else (0,)
+        gaps = _DESCRIPTOR_BYTES if entry.flag_bits & 0x8 else _NO_BYTES
     listed = sum(46 + len(one.filename.encode()) + len(one.extra) + len(one.comment) for one in entries)
     if directory_at - reached not in gaps:
         raise ModelError("there is something between its entries and its directory")

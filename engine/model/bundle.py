@@ -21,16 +21,21 @@ from engine.model.archive import CARD, FILE_BYTES_MAX, Archive
 from engine.model.card import Card, Span, decode
 
 SUFFIXES = {"torchscript": ".pt", "onnx": ".onnx"}
-_UNCOUNTED = (".data/", "extra/")
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A model file that was checked. `content` is its bytes, the same that `sha256` was made of."""
+    """A model file that was checked.
+
+    Attributes:
+        content: its bytes, the same that `sha256` was made of.
+        listed: somebody put its SHA-256 on a list, and so vouches for it.
+    """
 
     path: str
     sha256: str
     card: Card
     content: bytes
+    listed: bool = False
 
 
 def open_bundle(path: Path | str, *, allowed: Set[str] | None, now_ns: int) -> Bundle:
@@ -58,7 +63,7 @@ def open_bundle(path: Path | str, *, allowed: Set[str] | None, now_ns: int) -> B
         raise ModelError(f"{path}: {error}") from None
     if now_ns > card.expires_ns:
         raise ModelError(f"{path}: expired at {to_datetime(card.expires_ns):%Y-%m-%d %H:%M} UTC; train it again")
-    return Bundle(str(path), sha256, card, content)
+    return Bundle(str(path), sha256, card, content, listed=allowed is not None)
 
 
 def read_card(path: Path | str) -> Card:
@@ -98,7 +103,7 @@ def program_sha256(archive: Archive) -> str:
     """Return a hash over all that is executed: every entry but the card and what only helps to debug."""
     digest = hashlib.sha256()
     for name in sorted(archive.names):
-        if not name.startswith(_UNCOUNTED) and not name.endswith(".debug_pkl"):
+        if name != CARD and not name.startswith(".data/") and not name.endswith(".debug_pkl"):
             content = archive.read(name)
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

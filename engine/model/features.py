@@ -96,12 +96,22 @@ class FeatureSet:
         self._at: list[int] = []
 
     @classmethod
-    def for_card(cls, card: Card, symbols: Sequence[str], *, block: int = 0, folder: Path = Path()) -> FeatureSet:
+    def for_card(
+        cls, card: Card, symbols: Sequence[str], *, block: int = 0, folder: Path = Path(), trusted: bool = False
+    ) -> FeatureSet:
         """Return the features that a model was trained on.
 
+        A card names them, and a name such as `file.py:function` is code to be run: that takes a card that is `trusted`.
+
         Raises:
-            ModelError: one is unknown here, or its code is another than it was then.
+            ModelError: one is unknown here, its code is another than it was then, or it is not ours to run.
         """
+        for spec in card.features:
+            if ":" in spec.name and not trusted:
+                raise ModelError(
+                    f"model {card.name!r} wants code run for its feature {spec.name!r}: list the file's SHA-256 in "
+                    "allowed_sha256 if you trust it"
+                )
         features = cls(
             card.features, symbols, interval_ns=card.interval_ns, lookback=card.lookback, missing=card.missing,
             sessions=Sessions(card.calendar), hours=card.hours, block=block, folder=folder,

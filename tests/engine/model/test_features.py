@@ -390,10 +390,13 @@ def test_a_model_trained_with_other_feature_code_is_refused(tmp_path: Path) -> N
         )  # fmt: skip
         hashes.append(made.code_hash)
         if index < 2:
-            assert FeatureSet.for_card(card(made, hashes[0]), "A", folder=path.parent).code_hash == hashes[0]
+            again = FeatureSet.for_card(card(made, hashes[0]), "A", folder=path.parent, trusted=True)
+            assert again.code_hash == hashes[0]
     assert hashes[0] == hashes[1] != hashes[2]
     with pytest.raises(ModelError, match="was trained with other code of .*level .*: train it again"):
-        FeatureSet.for_card(card(made, hashes[0]), "A", folder=path.parent)
+        FeatureSet.for_card(card(made, hashes[0]), "A", folder=path.parent, trusted=True)
+    with pytest.raises(ModelError, match="wants code run for its feature 'mine.py:level'"):
+        FeatureSet.for_card(card(made, hashes[2]), "A", folder=path.parent)
 
 
 def test_parameters_are_part_of_the_hash_also_when_they_are_defaults() -> None:
