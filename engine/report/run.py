@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -56,6 +57,7 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         warnings.append(f"No end is recorded: the run was stopped or killed, or still goes on. Last record: {last}.")
     if fold.foreign_fills:
         warnings.append(f"Left out: {counted(fold.foreign_fills, 'execution')} of another program's orders.")
+    warnings.extend(_seen_before(config))
     sessions = _sessions(str(config.get("calendar", ROUND_THE_CLOCK)), warnings)
     seed, feed = config.get("seed"), config.get("feed")
     feed = feed if isinstance(feed, dict) else {}
@@ -76,6 +78,17 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         warnings=tuple(warnings),
     )
     return run, sessions
+
+
+def _seen_before(config: dict[str, Any]) -> Iterator[str]:
+    """Name the models that were allowed to score days that they were trained on."""
+    models = config.get("models")
+    for model in models if isinstance(models, list) else []:
+        if isinstance(model, dict) and model.get("allow_training_span"):
+            yield (
+                f"Model {model.get('name', '')!r} was allowed to score days that it was trained on: results of such "
+                "days say nothing about days that it has not seen."
+            )
 
 
 def _config(text: str) -> dict[str, Any]:

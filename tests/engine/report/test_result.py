@@ -282,6 +282,13 @@ def test_an_empty_journal_gives_a_result_that_says_so() -> None:
     assert "n/a" in repr(result)
 
 
+def test_a_model_that_scored_its_own_training_days_is_told() -> None:
+    """`allow_training_span` lets a replay go on, and the report does not let it look like a test."""
+    models = [{"name": "lstm", "allow_training_span": True}, {"name": "cnn", "allow_training_span": False}]
+    (told,) = Result.from_records(Story(models=models).end()).run.warnings
+    assert told.startswith("Model 'lstm' was allowed to score days that it was trained on")
+
+
 def test_a_journal_without_an_end_is_told() -> None:
     """The run was killed: the reader must know before believing a figure."""
     story = Story()
