@@ -11,7 +11,7 @@ import hashlib
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -119,14 +119,19 @@ def check_golden(backend: Backend, card: Card, path: Path) -> None:
         raise ModelError(f"{path}: {told}, on {backend.device}")
 
 
-def save_bundle(path: Path | str, module: torch.nn.Module, card: Card) -> str:
-    """Write a network and its card as one TorchScript file, whole or not at all, and return its SHA-256."""
+def save_bundle(
+    path: Path | str, module: torch.nn.Module, card: Card, extra_files: Mapping[str, bytes] | None = None
+) -> str:
+    """Write a network, its card and what else goes with it as one TorchScript file; return its SHA-256.
+
+    The file is written whole or not at all. `extra_files` are a model of texts' `vocab.txt`.
+    """
     import torch
 
     with _quiet():
         scripted = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module.eval())
         buffer = io.BytesIO()
-        torch.jit.save(scripted, buffer)
+        torch.jit.save(scripted, buffer, _extra_files=dict(extra_files or {}))
     return _written(Path(path), buffer.getvalue(), card)
 
 

@@ -109,6 +109,27 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return inputs, np.frombuffer(self.outputs, "<f4").astype(np.float32).reshape(self.shape[0], -1)
 
 
+class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model of texts reads, and how words become its inputs; the vocabulary lies in the file beside the card.
+
+    Attributes:
+        reads: "news" for headlines, and the names of the data whose text it reads ("filing").
+        tokenizer, lower_case, buckets: see `engine.model.text_tokens`; `buckets` are for words unknown.
+        headlines: texts whose tokens are the golden inputs.
+    """
+
+    reads: tuple[str, ...]
+    tokenizer: Literal["words", "word_pieces"]
+    vocabulary_sha256: str
+    lower_case: bool = True
+    buckets: int = 0
+    headlines: tuple[str, ...] = ()
+
+
+TOKENS = (FeatureSpec("tokens"),)
+"""The one feature of a model of texts: numbers of words, `lookback` of them."""
+
+
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the training span looked like, to tell how far today is from it.
 
@@ -132,6 +153,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         features, feature_code_sha256: what the model sees, in order, and a hash of the code that computes it.
+        text: what a model of texts reads; its features are `TOKENS`, its `interval_ns` how long a text counts.
         calendar, hours: the sessions whose bars count, and whether pre- and post-market are among them.
         score: weights over the outputs; their sum of products is the one number that a `Signal` carries.
         state_shapes: of what a streaming model carries from bar to bar, for each symbol.
@@ -160,6 +182,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     calendar: str = "XNYS"
     hours: Literal["regular", "extended"] = "regular"
     normalization: Normalization = Normalization()
+    text: Text | None = None
 
     outputs: tuple[Output, ...]
     score: tuple[float, ...] = (1.0,)
@@ -243,6 +266,19 @@ def _problems(card: Card) -> Iterator[str]:
             yield f"its golden inputs have the shape {card.golden.shape}; [n, {features}, {card.lookback}] is right"
         elif (len(card.golden.inputs), len(card.golden.outputs)) != (4 * n * f * lookback, 4 * n * outputs):
             yield "its golden inputs or outputs are not as long as their shape says"
+    if (card.text is not None) != (card.features == TOKENS):
+        yield "a model that reads texts has the feature 'tokens' alone, and no other model has it"
+    if card.text is not None:
+        yield from _text_problems(card, card.text)
+
+
+def _text_problems(card: Card, text: Text) -> Iterator[str]:
+    if not text.reads or card.lookback < 3 or text.buckets < 0 or text.buckets > CELLS_MAX:
+        yield f"it reads {len(text.reads)} kinds of text of {card.lookback} words; one kind and 3 words are the least"
+    if card.normalization.kind != "none" or card.state_mode != "stateless":
+        yield "tokens are not normalized, and one text does not follow from another: 'none' and 'stateless' are right"
+    if card.golden is None or len(text.headlines) != card.golden.shape[0]:
+        yield "a model of texts has a golden headline for each golden input"
 
 
 class _Version(msgspec.Struct):
