@@ -102,7 +102,7 @@ class _Reader:
 
     def __init__(self, features: FeatureSet, sessions: Sessions) -> None:
         self.others: set[int] = set()
-        self.prices = [_Prices() for _ in features.symbols]
+        self.prices = [Prices() for _ in features.symbols]
         self.columns = _Columns(len(features.symbols), features.n_features, features.lookback)
         self._features, self._sessions = features, sessions
         self._place = {symbol: place for place, symbol in enumerate(features.symbols)}
@@ -122,10 +122,11 @@ class _Reader:
             prices.add(event)
 
 
-class _Prices:
+class Prices:
     """One symbol's bars, at prices that no split or dividend makes jump: what one unit held from the start is worth."""
 
     def __init__(self) -> None:
+        self.ts_open_ns: list[int] = []
         self.ts_event_ns: list[int] = []
         self.ts_ns: list[int] = []
         self.open: list[float] = []
@@ -134,6 +135,7 @@ class _Prices:
 
     def add(self, bar: Bar) -> None:
         self._last = bar.close
+        self.ts_open_ns.append(bar.ts_open_ns)
         self.ts_event_ns.append(bar.ts_event_ns)
         self.ts_ns.append(bar.ts_recv_ns)
         self.open.append(bar.open * self._shares)
@@ -260,7 +262,7 @@ def _examples(
     )  # fmt: skip
 
 
-def _answers(config: TrainConfig, prices: _Prices) -> _Answers:
+def _answers(config: TrainConfig, prices: Prices) -> _Answers:
     close, opened, ahead = np.array(prices.close), np.array(prices.open), config.target.horizon_bars
     if config.book.entry == "close":
         gain = targets.forward_return(close, ahead).value

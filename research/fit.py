@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +138,8 @@ class Fit:
         self._checkpoint = checkpoint
         self._device = train.view.device
         self._order = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)  # dropout draws from the global generators
+        torch.manual_seed(seed)
+        self._dropout = _chance(self._device)  # it draws from the global generators
         self._learned = [part for part in network.parameters() if part.requires_grad]
         self._optimizer = _optimizer(self._learned, config)
         self._mixed = config.precision == "mixed" and self._device.type == "cuda"
@@ -151,6 +153,7 @@ class Fit:
             ModelError: the loss is no number any more.
         """
         progress = self.progress
+        _set_chance(self._device, self._dropout)
         while not progress.done:
             number = len(progress.epochs) + 1
             train = self._epoch(number, watch)
@@ -244,11 +247,11 @@ class Fit:
             self.network.load_state_dict(kept["network"])
             self._optimizer.load_state_dict(kept["optimizer"])
             self._scaler.load_state_dict(kept["scaler"])
-        except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
+        except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"{self._checkpoint}: cannot go on from it: {first}; delete it to begin anew") from None
         self._order.set_state(kept["order"])
-        _set_chance(self._device, kept["dropout"])
+        self._dropout = kept["dropout"]
         self.progress = Progress([Epoch(*epoch) for epoch in kept["epochs"]], kept["best"], kept["done"])
 
 

@@ -138,16 +138,17 @@ class Outcome:
         return Rival(name, note, loss, accuracy, ic, history, evaluate.money(history) if history else None)
 
     def _history(self, score: Floats) -> History:
-        instants, scores = self._grid(score)
-        _, gain = self._grid(self.examples.gain[self.rows])
+        return self.traded(self.examples, self.rows, score)
+
+    def traded(self, examples: Examples, rows: Ints, score: Floats) -> History:
+        """Trade the plain book by scores of some examples."""
+        instants, scores = _spread(examples, rows, score)
+        _, gain = _spread(examples, rows, examples.gain[rows])
         return evaluate.hold(scores, gain, instants, self.config.book, self.config.target.horizon_bars)
 
     def _grid(self, values: Floats) -> tuple[Ints, Floats]:
         """Return values of the test rows as `[instant, symbol]`."""
-        examples = self.examples
-        everywhere = np.full(len(examples.row), np.nan)
-        everywhere[self.rows] = values
-        return evaluate.grid(self.rows, examples.symbol, examples.ts_ns, everywhere, len(examples.symbols))
+        return _spread(self.examples, self.rows, values)
 
     @cached_property
     def luck(self) -> Luck:
@@ -280,6 +281,12 @@ def _joined(several: tuple[Baseline, ...]) -> tuple[str, str, Floats, Floats | N
     outputs = [each.outputs for each in several if each.outputs is not None]
     score = np.concatenate([each.score for each in several])
     return several[0].name, several[0].note, score, np.concatenate(outputs) if outputs else None
+
+
+def _spread(examples: Examples, rows: Ints, values: Floats) -> tuple[Ints, Floats]:
+    everywhere = np.full(len(examples.row), np.nan)
+    everywhere[rows] = values
+    return evaluate.grid(rows, examples.symbol, examples.ts_ns, everywhere, len(examples.symbols))
 
 
 def _quarters(months: object) -> object:

@@ -51,15 +51,16 @@ def _sections(outcome: Outcome, sha256: str) -> Iterator[str]:
             "Value of 1, after costs, on data the model had not seen",
             f'<div id="equity"></div>{_note(_rules(outcome))}',
         )
-    yield _pair(_losses(outcome), _confusion(outcome) or _importance())
-    if not outcome.is_guard:
+    if outcome.is_guard:
+        yield _losses(outcome)
+    else:
+        yield _pair(_losses(outcome), f'<div class="stack">{_confusion(outcome)}{_regimes(outcome)}</div>')
         yield _by_period(outcome)
         yield _pair(_reliability(outcome), _deciles(outcome))
-        yield _pair(_regimes(outcome), _importance()) if outcome.config.target.values else _regimes(outcome)
-    else:
+    if outcome.is_guard:
         yield section("Reconstruction error on unseen data", f'<div id="errors"></div>{_note(GUARD)}')
-    if outcome.trades:
-        yield _luck(outcome)
+    else:
+        yield _pair(_importance(outcome), _luck(outcome))
     yield _folds(outcome)
     yield _configuration(outcome)
     yield f"<footer><p>{PROMISE}</p><p>Times are UTC. Returns are fractions of the money in the book.</p></footer>"
@@ -168,11 +169,16 @@ def _part_cells(part: Part) -> list[Cell]:
     ]  # fmt: skip
 
 
-def _importance() -> str:
-    return section("What it lives on", '<div id="importance"></div>')
+def _importance(outcome: Outcome) -> str:
+    note = "What the loss on the test grows by when a feature's windows are told of other examples."
+    if len(outcome.folds) > 1:
+        note += " Of the last fold."
+    return section("What it lives on", f'<div id="importance"></div>{_note(note)}')
 
 
 def _luck(outcome: Outcome) -> str:
+    if not outcome.trades:
+        return ""
     luck = outcome.luck
     needed = "never" if luck.track_record == float("inf") else f"{luck.track_record:,.0f}"
     rows = {
@@ -188,12 +194,10 @@ def _luck(outcome: Outcome) -> str:
         "Probability of earning more than buy and hold": f"{outcome.confidence:.1%}",
     }  # fmt: skip
     cells = [(Cell(name), Cell(text, 0.0)) for name, text in rows.items()]
-    half = (len(cells) + 1) // 2
-    made = "".join(f"<div>{table(('', ''), part)}</div>" for part in (cells[:half], cells[half:]))
     note = "A result is worth the less the more were tried. Every training writes its line into the ledger."
     if luck.overfitting is None:
         note += " The probability of backtest overfitting compares trials over the same periods and wants two of them."
-    return section("How much of it may be luck", f'<div class="pair">{made}</div>{_note(note)}')
+    return section("How much of it may be luck", table(("", ""), cells) + _note(note))
 
 
 def _folds(outcome: Outcome) -> str:

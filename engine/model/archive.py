@@ -32,7 +32,7 @@ _END_64_BYTES = 76
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)+", re.ASCII)
 _TORCHSCRIPT = re.compile(
     r"data\.pkl|constants\.pkl|attributes\.pkl|version|byteorder|\.format_version|\.storage_alignment"
-    r"|\.data/serialization_id|(data|constants|attributes)/\d+|code/.+\.py(\.debug_pkl)?",
+    r"|\.data/(serialization_id|version)|(data|constants|attributes)/\d+|code/.+\.py(\.debug_pkl)?",
     re.ASCII,
 )
 _KNOWN_GLOBAL = re.compile(
