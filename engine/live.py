@@ -61,6 +61,7 @@ class Daemon:
         self.core = run.core
         self.inbox = Inbox(conflates=run.is_live)
         self.reconciler = Reconciler(run.core)
+        self.stage = run.scoring.stage(self.inbox.publish, clock, run.config.out_dir) if run.is_live else None
         self.log = structlog.get_logger()
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -91,6 +92,8 @@ class Daemon:
             for task in (stopping, *self._tasks):
                 task.cancel()
             await asyncio.gather(stopping, *self._tasks, return_exceptions=True)
+            if self.stage is not None:
+                self.stage.shut()
         ended = not stop.is_set()
         self.core.supervisor.finish(ended=ended)
         self.log.info("the feed has ended" if ended else "stopped by signal", events=self.core.events)
@@ -102,10 +105,12 @@ class Daemon:
         return task
 
     async def _walk(self) -> None:
-        process = self._operations.timed(self.core.process)
+        process, stage = self._operations.timed(self.core.process), self.stage
         async for events in self.inbox.batches():
             for event in events:
                 process(event)
+                if stage is not None:
+                    stage.take(event)
             self.core.journal.commit()
 
     async def _show(self) -> None:
@@ -174,6 +179,8 @@ class Daemon:
             self._start("reconciliation", self._reconcile(broker))
             statements = Statements(core, broker, self.reconciler, partial(self._reconcile_once, broker))
             self._start("statements", statements.run(self.inbox.publish))
+        if self.stage is not None:
+            await self.stage.start()
         self._start("feed", self._take_in(feed))
         self._start("ticks", self._tick())
 
@@ -198,8 +205,13 @@ class Daemon:
         """Do over what the journal holds, from the events that it holds."""
         ledger, core = self.run.journal, self.core
         latest: deque[MarketEvent] = deque(maxlen=KNOWN_EVENTS_MAX)
+        stage = self.stage
+        if stage is not None:
+            stage.restore()
         for event in self.run.recorded_inputs():
             core.process(event)
+            if stage is not None:
+                stage.follow(event)
             if isinstance(event, MarketEvent):
                 latest.append(event)
         if ledger.following:

@@ -157,11 +157,13 @@ class Operator:
         differing = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         plain = [key for key in differing if not key.startswith("risk.")]
         limits = self._tightened(new.risk)
-        if fixed := [key for key in plain if not key.startswith(RELOADABLE)]:
+        if fixed := [key for key in plain if not key.startswith(RELOADABLE) and not _names_a_model_file(key)]:
             told = f"{', '.join(fixed)} cannot change while the daemon runs; nothing was changed"
             raise ConfigError(f"{told}. Stop it, and start it with the new file")
         if limits and self._phase() == "starting":
             raise ConfigError("the daemon is starting; limits change when it has")
+        stage, deployer = self._daemon.stage, run.scoring.deployer
+        swapped = await stage.reload(deployer, new.models, run.journal) if stage is not None and deployer else []
         self._reload_into(new)
         run.config = new.model_copy(update={"risk": run.config.risk})
         for key in plain:
@@ -170,7 +172,11 @@ class Operator:
             now, value = self.now_ns(), json.dumps(getattr(new.risk, name), default=str)
             if not await self._take(Command("tighten", now, now, "reload", who=request.who, limit=name, value=value)):
                 return NOT_TAKEN
-        changed_keys = [*plain, *(f"risk.{name}" for name in limits)]
+        changed_keys = [
+            *plain,
+            *(f"risk.{name}" for name in limits),
+            *(f"the file of model {name}" for name in swapped),
+        ]
         return Reply(ok=True, told=f"changed {', '.join(changed_keys)}" if changed_keys else "nothing differs")
 
     def _tightened(self, new: RiskLimits) -> list[str]:
@@ -256,10 +262,16 @@ class Operator:
 def streams(daemon: Daemon) -> dict[str, dict[str, int]]:
     """Return what feed and broker count: their `counts`, by stream; none where they have none."""
     found: dict[str, dict[str, int]] = {}
-    for end in (daemon.run.feed, daemon.core.broker):
+    for end in (daemon.run.feed, daemon.core.broker, daemon.stage):
         for name, counts in getattr(end, "counts", {}).items():
             found[name] = dict(counts) if isinstance(counts, Mapping) else msgspec.structs.asdict(counts)
     return found
+
+
+def _names_a_model_file(key: str) -> bool:
+    """Tell whether a key is `models.NAME.file`, which swaps the file in."""
+    parts = key.split(".")
+    return parts[0] == "models" and parts[2:] == ["file"]
 
 
 def _count(number: int, noun: str) -> str:

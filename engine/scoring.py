@@ -14,11 +14,13 @@ from engine.clock import Clock, Sessions
 from engine.config import RunConfig
 from engine.events import InboxEvent, ModelStatus, Signal
 from engine.journal import Journal
+from engine.ports import Publish
 from engine.strategy import Strategy
 
 if TYPE_CHECKING:
     from engine.model.deploy import Deployer
     from engine.model.lane import Lane
+    from engine.model.stage import Stage
 
 SWAPS = frozenset({"swapped", "rolled_back"})
 
@@ -75,6 +77,14 @@ class Scoring:
         for lane in self.lanes:
             batches = lane.batches(batches)
         return batches
+
+    def stage(self, publish: Publish, clock: Clock, folder: Path) -> Stage | None:
+        """Return the models as a stage at a live run's inbox, None without any."""
+        if not self.lanes:
+            return None
+        from engine.model.stage import Stage
+
+        return Stage(self.lanes, publish, clock, folder / "models")
 
     def hashes_begun(self, path: Path, begun: dict[str, str]) -> dict[str, str]:
         """Return what the head of a journal says of its models, if the files of today are those it has come to.

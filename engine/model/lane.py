@@ -91,7 +91,7 @@ class Lane:
                     if now_ns:
                         self._pending += self.close(now_ns)
                     now_ns = event.ts_recv_ns
-                self._take(event)
+                self.take(event)
             yield self._merged(batch, now_ns)
         if now_ns:
             self._pending += self.close(now_ns)
@@ -122,10 +122,15 @@ class Lane:
         scores = self.scorer.scores(outputs)
         return found + self.outlet.publish(due.ts_ns, took_ns, due.rows, due.ts_event_ns, scores)
 
-    def _take(self, event: Any) -> None:
+    def take(self, event: Any) -> None:
+        """Take in an event of the market, or a signal of another model."""
         self.scorer.take(event)
         for watcher in self._watchers:
             watcher.take(event)
+
+    def counted(self) -> dict[str, int]:
+        """Return all that it and its watchers count."""
+        return self.counts | {key: value for one in self._watchers for key, value in one.counts.items()}
 
     def _check(self) -> None:
         """See, once windows are whole, that the tape has what the features cannot do without.

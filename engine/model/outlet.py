@@ -86,6 +86,7 @@ class Outlet:
         self.config, self.symbols = config, tuple(symbols)
         self.counts = dict.fromkeys(("scored", "published", "not_a_number", "late", "failed", "repeated"), 0)
         self.recorded: dict[tuple[str, int], Signal] = {}
+        self._row = {symbol: row for row, symbol in enumerate(self.symbols)}
         self._misses = 0
         self._verdicts = {"breaker": Verdict(), "health": Verdict()}
         self._told = Verdict()
@@ -102,6 +103,12 @@ class Outlet:
         self._horizon_ns = card.outputs[0].horizon_ns
         self._expires_ns = card.expires_ns
 
+    def absolve(self) -> None:
+        """Forget what its judges had against the file that spoke until now."""
+        self._misses = 0
+        self._verdicts = {"breaker": Verdict(), "health": Verdict()}
+        self._told = Verdict()
+
     @property
     def has_failed(self) -> bool:
         return self._verdicts["breaker"].state == "failed"
@@ -112,9 +119,7 @@ class Outlet:
         """Return what goes out for a pass that began at `ts_ns`. Shapes: rows, times and scores are `[n]`."""
         self.counts["scored"] += len(rows)
         if took_ns >= self.ttl_ns or (self._deadline_ns and took_ns > self._deadline_ns):
-            self.counts["late"] += len(rows)
-            reason = f"a pass took {took_ns / 1e6:.1f} ms, longer than its deadline or than its scores live"
-            return self._missed(ts_ns, took_ns, rows, ts_event_ns, self.config.on_late, reason)
+            return self.late(ts_ns, took_ns, rows, ts_event_ns)
         good = np.isfinite(scores)
         if good.all():
             self._misses = 0
@@ -135,12 +140,27 @@ class Outlet:
             return [*self.told(ts_ns + took_ns), *found]
         return [*found]
 
+    def late(self, ts_ns: int, took_ns: int, rows: Rows, ts_event_ns: NDArray[np.int64]) -> list[Signal | ModelStatus]:
+        """Return what goes out when a pass took longer than its deadline, or than its scores live."""
+        self.counts["late"] += len(rows)
+        reason = f"a pass took {took_ns / 1e6:.1f} ms, longer than its deadline or than its scores live"
+        return self._missed(ts_ns, took_ns, rows, ts_event_ns, self.config.on_late, reason)
+
     def fail(
         self, ts_ns: int, took_ns: int, rows: Rows, ts_event_ns: NDArray[np.int64], reason: str
     ) -> list[Signal | ModelStatus]:
         """Return what goes out when a pass has failed."""
         self.counts["failed"] += len(rows)
         return self._missed(ts_ns, took_ns, rows, ts_event_ns, self.config.on_failure, reason)
+
+    def follow(self, event: Signal | ModelStatus) -> None:
+        """Take note of what went out before a restart: the last values, and what still stands."""
+        if isinstance(event, Signal):
+            self._last[self._row[event.symbol]] = event.score
+        elif event.state in ("healthy", "degraded", "failed"):
+            self._told = Verdict(event.state, event.action, event.reason)
+            who = "breaker" if event.state == "failed" else "health"
+            self._verdicts = {"breaker": Verdict(), "health": Verdict(), who: self._told}
 
     def judge(self, who: Literal["breaker", "health"], verdict: Verdict, ts_ns: int) -> list[Signal | ModelStatus]:
         """Take a judge's verdict; return what has to be told, if that changes what the model asks for."""
@@ -197,3 +217,10 @@ class Outlet:
         if self.recorded:
             return [self.recorded.pop((one.symbol, one.ts_event_ns), one) for one in found]
         return found
+
+
+def is_fault(event: Signal | ModelStatus) -> bool:
+    """Tell whether an event says that a file is not fit to trade by, so that one on probation has to go."""
+    return isinstance(event, ModelStatus) and (
+        event.state == "failed" or (event.state == "degraded" and SEVERITY[event.action] >= SEVERITY["reduce_only"])
+    )

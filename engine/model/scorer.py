@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.clock import Sessions
+from engine.clock import Clock, Sessions
 from engine.model.backends import Backend, Floats, load_backend
 from engine.model.bundle import Bundle
 from engine.model.features import FeatureSet
-from engine.model.states import Rows, Streaming, Windows, carrier_of
+from engine.model.states import Rows, Streaming, carrier_of
+from engine.model.text import Texts, texts_of
 
 
 class Due(NamedTuple):
@@ -39,7 +40,7 @@ class Scorer:
         bulk: whether instants may be scored together, because windows depend on the market alone.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, features: FeatureSet, sessions: Sessions) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, features: FeatureSet | Texts, sessions: Sessions) -> None:
         card = bundle.card
         self.bundle, self.backend, self.features = bundle, backend, features
         self.card, self.symbols = card, tuple(features.symbols)
@@ -93,19 +94,35 @@ class Scorer:
         sizes = passes or tuple(sorted({1, min(8, len(self.symbols)), len(self.symbols)}))
         self.backend.warm((len(self.card.features), self.card.lookback), sizes)
 
-    def needs_windows_ahead(self) -> bool:
-        """Tell whether `settle` has something to do."""
-        return not isinstance(self._carrier, Windows | Streaming)
+    def measured_ns(self, calls: int, clock: Clock) -> int:
+        """Return the p99 of a pass over all symbols, of what is on the critical path and what can be done ahead."""
+        backend, card, count = self.backend, self.card, len(self.symbols)
+        windows = np.zeros((count, len(card.features), card.lookback), np.float32)
+        state = np.zeros((count, backend.state_size), np.float32)
+        took = []
+        for _ in range(calls):
+            began_ns = clock.monotonic_ns()
+            if self.streaming is not None:
+                backend.readout(backend.advance(windows[:, :, -1:], state))
+            else:
+                backend.score(windows)
+            took.append(clock.monotonic_ns() - began_ns)
+        return sorted(took)[int(0.99 * (calls - 1))]
 
 
 def scorer_of(
     bundle: Bundle, symbols: tuple[str, ...], sessions: Sessions, *, device: str = "auto", threads: int = 1,
     block: int = 0,
 ) -> Scorer:  # fmt: skip
-    """Load a bundle that was opened and join it with its features, `block` bars of a symbol at once.
+    """Load a bundle that was opened and join it with its features, `block` bars of a symbol at once, or its texts.
 
     Raises:
         ModelError: it cannot be loaded, or its features are of another version.
     """
-    features = FeatureSet.for_card(bundle.card, symbols, block=block, folder=Path(bundle.path).parent)
+    features: FeatureSet | Texts
+    if bundle.card.text is None:
+        folder = Path(bundle.path).parent
+        features = FeatureSet.for_card(bundle.card, symbols, block=block, folder=folder, trusted=bundle.listed)
+    else:
+        features = texts_of(bundle, symbols, block=block)
     return Scorer(bundle, load_backend(bundle, device, threads), features, sessions)

@@ -53,6 +53,7 @@ class Operated:
         self.stopwatch = SimpleNamespace(over={})
         self.reconciler = SimpleNamespace(rounds=0, mismatches=0)
         self.leave: Any = None
+        self.stage: Any = None
 
     async def begin(self, bars: int = 0) -> Any:
         """Start the run, let the corridor take the first bars, and return all this as the daemon it stands for."""

@@ -1,0 +1,299 @@
+"""One model on a live feed: when it scores, where, and what it does with what comes back.
+
+An instant is the bars that closed at one time. It is scored when the symbols that usually come have come, or when its
+window ends; bars that come later are scored with the next that do. One pass of a model is under way at a time: what
+becomes due meanwhile is scored after it, with the newest bar of each symbol. A pass that was measured to be short runs
+in the event loop, a longer one on a thread, where TorchScript lets go of Python's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from engine.bars import SHORTEST_SESSION_NS
+from engine.clock import Clock
+from engine.errors import ModelError
+from engine.events import Backfill, Bar, InboxEvent, ModelStatus, Signal
+from engine.model.backends import Floats
+from engine.model.lane import Lane
+from engine.model.outlet import is_fault
+from engine.model.scorer import Due
+
+Publish = Callable[[InboxEvent], None]
+
+MEASURED_CALLS: Final = 50
+TOO_LONG_NS: Final = 5_000_000
+"""A pass in the event loop that takes longer moves the model to a thread for good."""
+HUNG_S: Final = 30.0
+CHECKPOINT_S: Final = 60.0
+
+
+class LiveLane:
+    """One model on a live feed.
+
+    Attributes:
+        lane: what scores and speaks.
+        counts: conflated instants, passes, and how they were run.
+    """
+
+    def __init__(self, lane: Lane, publish: Publish, clock: Clock, folder: Path) -> None:
+        self.lane, self._publish, self._clock = lane, publish, clock
+        self.counts = {"passes": 0, "conflated": 0, "moved_to_thread": 0}
+        self.inline = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._state_file = folder / f"{lane.name}.state.npz"
+        self._executor: ThreadPoolExecutor | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._hung: asyncio.TimerHandle | None = None
+        self._instant_ns = self._arrived = self._checked_ns = self._probation = self._pass = 0
+        self._again = self._is_behind = False
+        self._rows = {symbol: row for row, symbol in enumerate(lane.scorer.symbols)}
+        self._usual = len(self._rows)
+        self._previous: Lane | None = None
+
+    # --- before it begins ------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Take over the state of a streaming model, as it was last written."""
+        streaming, scorer = self.lane.scorer.streaming, self.lane.scorer
+        if streaming is not None:
+            streaming.load(self._state_file, scorer.bundle.sha256, scorer.symbols)
+
+    def follow(self, event: InboxEvent) -> None:
+        """Take an event that a journal holds: fill windows, remember what was said, score nothing anew.
+
+        A streaming model goes on where its written state ends.
+        """
+        lane = self.lane
+        if isinstance(event, Signal | ModelStatus) and event.model == lane.name:
+            lane.outlet.follow(event)
+            return
+        if type(event) is Bar and event.ts_event_ns > self._instant_ns:
+            self._pass_over()
+            self._instant_ns = event.ts_event_ns
+        lane.take(event)
+
+    def _pass_over(self) -> None:
+        due = self.lane.scorer.due(self._instant_ns)
+        streaming = self.lane.scorer.streaming
+        if due is None or streaming is None:
+            return
+        newer = due.ts_event_ns > streaming.last_ns[due.rows]
+        if newer.any():
+            rows, ts_event_ns, inputs, newest = due.rows[newer], due.ts_event_ns[newer], due.inputs[newer], due.newest
+            self.lane.scorer.outputs(Due(due.ts_ns, rows, ts_event_ns, inputs, newest[newer]))
+
+    def warm(self) -> None:
+        """Compile, and measure whether passes are short enough for the event loop. Takes a while."""
+        lane = self.lane
+        lane.scorer.warm()
+        took_ns = lane.scorer.measured_ns(MEASURED_CALLS, self._clock)
+        self.inline = took_ns < lane.outlet.config.inline_ms * 1e6
+        structlog.get_logger().info(
+            "a model is ready", model=lane.name, sha256=lane.scorer.bundle.sha256[:12],
+            device=lane.scorer.backend.device, p99_ms=round(took_ns / 1e6, 3), inline=self.inline,
+        )  # fmt: skip
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def take(self, event: InboxEvent) -> None:
+        """Take an event that the corridor has gone through."""
+        kind = type(event)
+        if kind is Bar:
+            self._take_bar(event)  # type: ignore[arg-type]  # its type was just asked for, the fast way
+        elif kind is Backfill:
+            self._is_behind = not event.done  # type: ignore[union-attr]  # likewise
+        elif kind is not Signal or event.model != self.lane.name:  # type: ignore[union-attr]  # likewise
+            self._show(event)
+
+    def _show(self, event: InboxEvent) -> None:
+        self.lane.take(event)
+        if self._previous is not None:
+            self._previous.take(event)
+
+    def _take_bar(self, bar: Bar) -> None:
+        if bar.symbol not in self._rows or not self._is_of_its_interval(bar):
+            self._show(bar)
+            return
+        if bar.ts_event_ns > self._instant_ns:
+            if self._arrived:
+                self._usual = max(self._arrived, self._usual * 15 // 16)  # a quiet minute is soon forgotten
+                self.close()
+            self._instant_ns, self._arrived = bar.ts_event_ns, 0
+        self._show(bar)
+        self._arrived += 1
+        if self._arrived in (self._usual, len(self._rows)):
+            self.close()
+        elif self._timer is None:
+            window_s = self.lane.outlet.config.window_ms / 1e3
+            self._timer = asyncio.get_running_loop().call_later(window_s, self.close)
+
+    def _is_of_its_interval(self, bar: Bar) -> bool:
+        wanted = self.lane.scorer.card.interval_ns
+        return bar.interval_ns == wanted or min(bar.interval_ns, wanted) >= SHORTEST_SESSION_NS
+
+    def close(self) -> None:
+        """Score what is due, now or as soon as the pass under way has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.idle.is_set():
+            self.counts["conflated"] += not self._again
+            self._again = True
+            return
+        now = self._clock.now_ns()
+        due = self.lane.scorer.due(now)
+        if due is None or self._is_behind:
+            return
+        self.counts["passes"] += 1
+        began_ns = self._clock.monotonic_ns()
+        if self.inline:
+            self._run_inline(due, began_ns)
+        else:
+            self._run_on_thread(due, began_ns)
+
+    def _run_inline(self, due: Due, began_ns: int) -> None:
+        lane, outputs, reason = self.lane, None, ""
+        try:
+            outputs = lane.scorer.outputs(due)
+        except ModelError as error:
+            reason = str(error)
+        took_ns = self._clock.monotonic_ns() - began_ns
+        self._tell(due, outputs, reason, took_ns)
+        if outputs is not None:
+            lane.scorer.settle(due)
+        if self._clock.monotonic_ns() - began_ns > TOO_LONG_NS:
+            self.inline = False
+            self.counts["moved_to_thread"] += 1
+        self._checkpoint(due.ts_ns)
+
+    def _run_on_thread(self, due: Due, began_ns: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.idle.clear()
+        self._pass += 1
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"model {self.lane.name}")
+        deadline_ms = self.lane.outlet.config.deadline_ms
+        wait_s = HUNG_S if deadline_ms is None else deadline_ms / 1e3
+        self._hung = loop.call_later(wait_s, self._on_hung, self._pass, due)
+        self._executor.submit(self._score, due, began_ns, self._pass, loop)
+
+    def _score(self, due: Due, began_ns: int, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Score on the thread, tell the loop, and then do what can be done ahead."""
+        scorer, outputs, reason = self.lane.scorer, None, ""
+        try:
+            outputs = scorer.outputs(due)
+        except ModelError as error:
+            reason = str(error)
+        except Exception as error:  # a thread's error would be lost, and the model silent for ever
+            reason = f"{type(error).__name__}: {error}"
+        call = loop.call_soon_threadsafe
+        try:
+            call(self._on_scored, due, outputs, reason, self._clock.monotonic_ns() - began_ns, number)
+            if outputs is not None:
+                scorer.settle(due)
+                self._checkpoint(due.ts_ns)
+        except ModelError as error:
+            structlog.get_logger().warning("a state could not be prepared", model=self.lane.name, error=str(error))
+        except RuntimeError:
+            return  # the loop is gone, and with it whoever would want the scores
+        call(self._on_idle)
+
+    def _on_scored(self, due: Due, outputs: Floats | None, reason: str, took_ns: int, number: int) -> None:
+        if number != self._pass:
+            return  # it hung, and was told to have failed
+        if self._hung is not None:
+            self._hung.cancel()
+            self._hung = None
+        self._tell(due, outputs, reason, took_ns)
+
+    def _on_hung(self, number: int, due: Due) -> None:
+        """Count a pass that has not come back by its deadline as late; what it still brings is thrown away."""
+        if number == self._pass:
+            self._pass += 1
+            config = self.lane.outlet.config
+            took_ns = max(self._clock.now_ns() - due.ts_ns, round((config.deadline_ms or HUNG_S * 1e3) * 1e6) + 1)
+            found = self.lane.outlet.late(due.ts_ns, took_ns, due.rows, due.ts_event_ns)
+            self._send(found)
+
+    def _on_idle(self) -> None:
+        self.idle.set()
+        if self._again:
+            self._again = False
+            self.close()
+
+    def _tell(self, due: Due, outputs: Floats | None, reason: str, took_ns: int) -> None:
+        lane = self.lane
+        if outputs is None:
+            self._send(lane.outlet.fail(due.ts_ns, took_ns, due.rows, due.ts_event_ns, reason))
+            structlog.get_logger().error("a pass of a model failed", model=lane.name, error=reason)
+        else:
+            self._send(lane.judged(due, outputs, took_ns))
+        if self._previous is not None:
+            self._probation -= len(due.rows)
+            if self._probation <= 0:
+                self._previous.scorer.backend.close()
+                self._previous = None
+
+    def _send(self, found: Sequence[Signal | ModelStatus]) -> None:
+        if self._previous is not None and (fault := next(filter(is_fault, found), None)) is not None:
+            found = [self._back(fault)]  # nothing of the file that is on probation is traded by any more
+        for event in found:
+            if isinstance(event, ModelStatus):
+                structlog.get_logger().warning(
+                    "a model's status", model=event.model, state=event.state, action=event.action, why=event.reason
+                )
+            self._publish(event)
+
+    # --- another file ----------------------------------------------------------------------------------------------
+
+    async def swap(self, lane: Lane) -> None:
+        """Let another file score from the next event on; the one before stays ready until probation is over."""
+        await self.idle.wait()
+        old = self.lane
+        bundle, outlet = lane.scorer.bundle, old.outlet
+        lane.outlet, lane.counts = outlet, outlet.counts
+        outlet.take_over(bundle.card, bundle.sha256)
+        self.lane, self._previous = lane, old
+        self._probation = outlet.config.probation_count
+        now = self._clock.now_ns()
+        self._send([ModelStatus(lane.name, now, now, "swapped", reason="reload", sha256=bundle.sha256)])
+        if not self._probation:
+            self._previous = None
+
+    def _back(self, fault: ModelStatus | Signal) -> ModelStatus:
+        """Go back to the file before."""
+        assert self._previous is not None
+        assert isinstance(fault, ModelStatus)
+        bad, self.lane, self._previous = self.lane, self._previous, None
+        self._pass += 1  # what is under way is of the other file
+        bundle = self.lane.scorer.bundle
+        self.lane.outlet.take_over(bundle.card, bundle.sha256)
+        self.lane.outlet.absolve()
+        now = self._clock.now_ns()
+        reason = f"{bad.scorer.bundle.sha256[:12]} on probation: {fault.reason}"
+        return ModelStatus(self.lane.name, now, now, "rolled_back", reason=reason, sha256=bundle.sha256)
+
+    def _checkpoint(self, ts_ns: int) -> None:
+        """Write a streaming model's state once a minute; a restart goes on from it through the journal."""
+        streaming, scorer = self.lane.scorer.streaming, self.lane.scorer
+        if streaming is not None and ts_ns - self._checked_ns >= CHECKPOINT_S * 1e9:
+            self._checked_ns = ts_ns
+            streaming.save(self._state_file, scorer.bundle.sha256, scorer.symbols)
+
+    def shut(self) -> None:
+        """Wait for nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._hung is not None:
+            self._hung.cancel()
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        self.lane.scorer.backend.close()
