@@ -12,6 +12,7 @@ import inspect
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,6 +116,7 @@ def code_sha256(chosen: Sequence[Chosen]) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _code(found: Feature) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(found.function)))

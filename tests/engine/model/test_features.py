@@ -232,6 +232,43 @@ def test_revised_repeated_worthless_and_foreign_bars_are_left_out() -> None:
     assert made.left_out == len(wrong)
 
 
+PLUGIN = '''
+from engine.model import feature
+
+@feature(bars=lambda window: window + 1)
+def momentum(seen, window=10):
+    """Return of `window` bars."""
+    return seen.close[:, -1] / seen.close[:, -1 - window] - 1
+
+@feature()
+def off_quote(seen):
+    return seen.close[:, -1] / seen.bid[:, -1] - 1
+
+@feature()
+def greedy(seen):
+    return seen.close[:, -2]
+
+@feature()
+def misspelt(seen):
+    return seen.closes[:, -1]
+
+@feature()
+def whole(seen):
+    return seen.close
+
+@feature(bars=0)
+def blind(seen):
+    return 1.0
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[[str], str]:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    return lambda name: f"{path}:{name}"
+
+
 # --- splits, names, facts --------------------------------------------------------------------------------------------
 
 
@@ -249,6 +286,19 @@ def test_a_split_is_no_return() -> None:
     ]
     found = last(halves, quotes[0], *(bar(number) for number in range(26)), split, *after)
     assert found == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+
+
+def test_bars_and_quotes_carried_over_a_split_are_restated(plugin: Callable[[str], str]) -> None:
+    """Two silent minutes after the split: no return, and the old quote lies where the new close does."""
+    made = features(FeatureSpec("returns"), FeatureSpec(plugin("off_quote")), lookback=3)
+    made.take(Quote("A", 0, 0, 70.0, 1.0, 70.0, 1.0))
+    for number in range(4):
+        ts_ns = bar(number).ts_event_ns
+        made.take(Bar("A", ts_ns, ts_ns, 70.0, 70.0, 70.0, 70.0, 1.0, MINUTE_NS))
+    made.take(CorporateAction("A", 0, 0, "split", 7, 1))
+    ts_ns = bar(6).ts_event_ns
+    made.take(Bar("A", ts_ns, ts_ns, 10.0, 10.0, 10.0, 10.0, 1.0, MINUTE_NS))
+    assert made.windows(made.close())[0].tolist() == [[0.0] * 3, [0.0] * 3]
 
 
 def test_a_symbol_that_is_renamed_keeps_its_history() -> None:
@@ -296,38 +346,6 @@ def test_no_window_comes_before_the_first_quote_and_the_lack_has_a_name() -> Non
 
 
 # --- other people's features, and mistakes ---------------------------------------------------------------------------
-
-PLUGIN = '''
-from engine.model import feature
-
-@feature(bars=lambda window: window + 1)
-def momentum(seen, window=10):
-    """Return of `window` bars."""
-    return seen.close[:, -1] / seen.close[:, -1 - window] - 1
-
-@feature()
-def greedy(seen):
-    return seen.close[:, -2]
-
-@feature()
-def misspelt(seen):
-    return seen.closes[:, -1]
-
-@feature()
-def whole(seen):
-    return seen.close
-
-@feature(bars=0)
-def blind(seen):
-    return 1.0
-'''
-
-
-@pytest.fixture
-def plugin(tmp_path: Path) -> Callable[[str], str]:
-    path = tmp_path / "mine.py"
-    path.write_text(PLUGIN)
-    return lambda name: f"{path}:{name}"
 
 
 def test_a_plugin_adds_a_feature_by_one_function(plugin: Callable[[str], str]) -> None:
