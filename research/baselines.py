@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from research.fit import SCORE_ROWS
@@ -83,7 +84,7 @@ def _normal_equations(view: torch.Tensor, places: Ints, answers: Floats) -> tupl
     return normal, moments
 
 
-def _predict(view: torch.Tensor, places: Ints, weights: Floats) -> Floats:
+def _predict(view: torch.Tensor, places: Ints, weights: npt.NDArray[np.floating[Any]]) -> Floats:
     parts = [_flat(view, places[first : first + SCORE_ROWS]) @ weights for first in range(0, len(places), SCORE_ROWS)]
     return np.concatenate(parts) if parts else np.empty((0, weights.shape[1]))
 

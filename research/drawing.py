@@ -75,7 +75,7 @@ def _errors(outcome: Outcome) -> dict[str, Any]:
 
 def _value(history: History | None, picked: Any) -> list[float]:
     assert history is not None  # only those that have one are drawn
-    return np.round(np.cumprod(1 + history.after)[picked], 6).tolist()  # type: ignore[no-any-return]  # numpy's Any
+    return np.round(np.cumprod(1 + history.after)[picked], 6).tolist()
 
 
 def _finite(value: float) -> float | None:

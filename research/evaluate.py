@@ -160,7 +160,7 @@ class Reliability(NamedTuple):
 
     forecast: Floats
     outcome: Floats
-    count: Ints
+    size: Ints
     error: float
 
 

@@ -25,7 +25,7 @@ from research.config import NetworkConfig, TrainConfig
 from research.dataset import Examples
 from research.fit import Epoch, Fit, Objective, Sheets, Watch, objective, pick_device
 from research.fit import outputs as say
-from research.networks import Shape
+from research.networks import Autoencoder, Shape, Trainable
 from research.splits import Split
 from research.targets import Floats, Ints
 
@@ -167,7 +167,7 @@ class _Workshop:
         names = examples.feature_names
         return fit_normalization(config.data.normalization, newest, ts_ns, span(ts_ns), clip=clip, names=names)
 
-    def _train(self, place: int, checkpoints: Path | None, *, resume: bool) -> tuple[nn.Module, Trained]:
+    def _train(self, place: int, checkpoints: Path | None, *, resume: bool) -> tuple[Trainable, Trained]:
         config, wanted = self.config, self.config.members[place]
         seed = config.seed + 1_000 * self.number + place
         network = self._network(place, wanted, seed).to(self.device)
@@ -181,12 +181,12 @@ class _Workshop:
             fit.resume()
         progress = fit.run(self._watch(name))
         network = network.cpu()
-        if self.objective.kind != "reconstruction":
+        if not isinstance(network, Autoencoder):
             network.speak = self._speech(network, self.objective)
         count = networks.parameter_count(network)
         return network, Trained(wanted.use, count, progress.epochs, progress.best_epoch)
 
-    def _network(self, place: int, wanted: NetworkConfig, seed: int) -> nn.Module:
+    def _network(self, place: int, wanted: NetworkConfig, seed: int) -> Trainable:
         torch.manual_seed(seed)
         shape = Shape(
             len(self.examples.feature_names), self.examples.lookback, wanted.hidden, wanted.layers, wanted.dropout,
@@ -208,7 +208,7 @@ class _Workshop:
 
         return watch
 
-    def _speech(self, network: nn.Module, wanted: Objective) -> nn.Module:
+    def _speech(self, network: Trainable, wanted: Objective) -> nn.Module:
         """Say what the raw numbers mean; how sure the probabilities may be is learned on the validation."""
         if not wanted.classes:
             return outputs.Scale(wanted.center, wanted.scale)
@@ -217,7 +217,7 @@ class _Workshop:
             raw = torch.cat([network.raw(part) for part in self._pieces(rows)])
         return outputs.Probabilities(outputs.fit_temperature(raw.clone(), wanted.encode(self.examples.label[rows])))
 
-    def _combined(self, members: list[nn.Module]) -> nn.Module:
+    def _combined(self, members: list[Trainable]) -> nn.Module:
         if self.config.ensemble is None:
             return members[0]
         combine = outputs.combiner(self.config.ensemble.combine, len(members), self.objective.outputs)

@@ -122,7 +122,7 @@ def pick_device(wanted: str) -> torch.device:
 
 
 class Fit:
-    """One network, trained to `objective` on `train` and stopped by `validation`.
+    """One network with a `raw`, trained to `objective` on `train` and stopped by `validation`.
 
     Args:
         where: names the fold and the network in what it tells.
@@ -134,6 +134,7 @@ class Fit:
         seed: int, where: str, checkpoint: Path | None = None, frozen: bool = False,
     ) -> None:  # fmt: skip
         self.network, self.objective, self.where = network, objective, where
+        self._raw: Any = network.raw
         self._train, self._validation, self._config, self._frozen = train, validation, config, frozen
         self._checkpoint = checkpoint
         self._device = train.view.device
@@ -181,7 +182,7 @@ class Fit:
         batches = order.split(self._config.batch_size)
         self.network.train()
         if self._frozen:
-            self.network.trunk.eval()  # a trunk that is kept keeps its dropout off
+            self.network.get_submodule("trunk").eval()  # a trunk that is kept keeps its dropout off
         losses = []
         for step, rows in enumerate(batches, 1):
             losses.append(self._step(rows) * len(rows))
@@ -195,7 +196,7 @@ class Fit:
     def _step(self, rows: Tensor) -> Tensor:
         windows, labels = self._train.take(rows)
         with torch.autocast("cuda", torch.float16, enabled=self._mixed):
-            raw = self.network.raw(windows)
+            raw = self._raw(windows)
         loss = self.objective.loss(raw.float(), labels)
         penalized = loss
         if self._config.l1:
@@ -258,8 +259,9 @@ class Fit:
 def raw_outputs(network: nn.Module, sheets: Sheets) -> list[Tensor]:
     """Return the raw outputs of a set in pieces, without gradients."""
     network.eval()
+    raw: Any = network.raw
     with torch.inference_mode():
-        return [network.raw(sheets.view[places]) for places in sheets.places.split(SCORE_ROWS)]
+        return [raw(sheets.view[places]) for places in sheets.places.split(SCORE_ROWS)]
 
 
 def outputs(module: nn.Module, view: Tensor, places: Ints) -> Floats:

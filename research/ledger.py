@@ -83,7 +83,7 @@ def judge(history: History, others: list[Trial]) -> Luck:
     found = overfitting.moments(history.after)
     ratios = [overfitting.moments(np.array(trial.returns)).sharpe for trial in others] + [found.sharpe]
     variance = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    if found.count < 3:
+    if found.length < 3:
         return Luck(len(ratios), found, 0.5, 0.5, 0.0, None, float("inf"))
     return Luck(
         len(ratios),

@@ -32,36 +32,42 @@ class Shape(NamedTuple):
     heads: int = 4
 
 
-class Dense(nn.Module):
+class Trunk(nn.Module):
+    """What makes `width` features of a window."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+
+class Dense(Trunk):
     """A multilayer perceptron over the whole window."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(shape.hidden)
         sizes = [shape.features * shape.lookback] + [shape.hidden] * shape.layers
         blocks: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise(sizes):
             blocks += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(shape.dropout)]
         self.blocks = nn.Sequential(*blocks)
-        self.width = shape.hidden
 
     def forward(self, windows: Tensor) -> Tensor:
         return self.blocks(windows)
 
 
-class Convolution(nn.Module):
+class Convolution(Trunk):
     """Patterns in time: causal convolutions, each reaching twice as far back, and the mean and the last of them."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(2 * shape.hidden)
         self.stack = _convolutions(shape)
-        self.width = 2 * shape.hidden
 
     def forward(self, windows: Tensor) -> Tensor:
         found = self.stack(windows)
         return torch.cat([found.mean(dim=2), found[:, :, -1]], dim=1)
 
 
-class Lstm(nn.Module):
+class Lstm(Trunk):
     """A long short-term memory; what it knows after the newest bar.
 
     Its state is one flat row a symbol, so that a window can be read bar by bar: `readout(advance(window, zeros))` is
@@ -69,10 +75,10 @@ class Lstm(nn.Module):
     """
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(shape.hidden)
         between = shape.dropout if shape.layers > 1 else 0.0
         self.cells = nn.LSTM(shape.features, shape.hidden, shape.layers, batch_first=True, dropout=between)
-        self.width, self.layers = shape.hidden, shape.layers
+        self.layers = shape.layers
         self.state_size: int = 2 * shape.layers * shape.hidden
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -90,14 +96,14 @@ class Lstm(nn.Module):
         return state.view(-1, 2, self.layers, self.width)[:, 0, -1]
 
 
-class Gru(nn.Module):
+class Gru(Trunk):
     """A gated recurrent unit: an LSTM with one state in the place of two."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(shape.hidden)
         between = shape.dropout if shape.layers > 1 else 0.0
         self.cells = nn.GRU(shape.features, shape.hidden, shape.layers, batch_first=True, dropout=between)
-        self.width, self.layers = shape.hidden, shape.layers
+        self.layers = shape.layers
         self.state_size: int = shape.layers * shape.hidden
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -114,31 +120,29 @@ class Gru(nn.Module):
         return state.view(-1, self.layers, self.width)[:, -1]
 
 
-class ConvolutionThenLstm(nn.Module):
+class ConvolutionThenLstm(Trunk):
     """Convolutions find the patterns, an LSTM their order."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(shape.hidden)
         self.stack = _convolutions(shape._replace(layers=1))
         self.recurrent = Lstm(shape._replace(features=shape.hidden))
-        self.width = shape.hidden
 
     def forward(self, windows: Tensor) -> Tensor:
         return self.recurrent(self.stack(windows))
 
 
-class Attention(nn.Module):
+class Attention(Trunk):
     """A transformer encoder; every bar looks at every other, and the newest one is read."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
+        super().__init__(shape.hidden)
         if shape.hidden % shape.heads:
             raise ConfigError(f"network.hidden ({shape.hidden}) is no multiple of network.heads ({shape.heads})")
         self.enter = nn.Linear(shape.features, shape.hidden)
         self.places = nn.Parameter(torch.randn(1, shape.lookback, shape.hidden) * 0.02)
         self.blocks = nn.Sequential(*(AttentionBlock(shape) for _ in range(shape.layers)))
         self.norm = nn.LayerNorm(shape.hidden)
-        self.width = shape.hidden
 
     def forward(self, windows: Tensor) -> Tensor:
         found = self.blocks(self.enter(windows.transpose(1, 2)) + self.places)
@@ -194,7 +198,7 @@ def _convolutions(shape: Shape) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-TRUNKS: dict[str, Callable[[Shape], nn.Module]] = {
+TRUNKS: dict[str, Callable[[Shape], Trunk]] = {
     "mlp": Dense,
     "cnn": Convolution,
     "lstm": Lstm,
@@ -207,11 +211,11 @@ TRUNKS: dict[str, Callable[[Shape], nn.Module]] = {
 class Network(nn.Module):
     """A trunk, a linear head, and `speak`, which says what the head's numbers mean (`research.outputs`)."""
 
-    def __init__(self, trunk: nn.Module, outputs: int, dropout: float = 0.0) -> None:
+    def __init__(self, trunk: Trunk, outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.trunk = trunk
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(int(trunk.width), outputs)
+        self.head = nn.Linear(trunk.width, outputs)
         self.speak: nn.Module = nn.Identity()
 
     def raw(self, windows: Tensor) -> Tensor:
@@ -264,7 +268,10 @@ class Autoencoder(nn.Module):
 NETWORKS = (*TRUNKS, "autoencoder")
 
 
-def build(use: str, shape: Shape, outputs: int) -> nn.Module:
+Trainable = Network | Autoencoder
+
+
+def build(use: str, shape: Shape, outputs: int) -> Trainable:
     """Return a network by name, with fresh weights.
 
     Raises:
@@ -276,21 +283,9 @@ def build(use: str, shape: Shape, outputs: int) -> nn.Module:
         hint = suggestion(use, NETWORKS) or f"; known: {', '.join(NETWORKS)}"
         raise ConfigError(f"no network is called {use!r}{hint}")
     trunk = TRUNKS[use](shape)
-    kind = RecurrentNetwork if isinstance(trunk, Lstm | Gru) else Network
-    return kind(trunk, outputs, shape.dropout)
-
-
-STAC_ML = {
-    "A": Shape(features=100, lookback=50, hidden=100, layers=2),
-    "B": Shape(features=250, lookback=100, hidden=200, layers=3),
-    "C": Shape(features=500, lookback=100, hidden=1000, layers=4),
-}
-"""The LSTM shapes of STAC-ML Markets (Inference), each with one output. Source: its published reference models."""
-
-
-def stac_ml(letter: str) -> nn.Module:
-    """Return the benchmark network A, B or C, with fresh weights."""
-    return build("lstm", STAC_ML[letter], outputs=1)
+    if isinstance(trunk, Lstm | Gru):
+        return RecurrentNetwork(trunk, outputs, shape.dropout)
+    return Network(trunk, outputs, shape.dropout)
 
 
 def parameter_count(network: nn.Module) -> int:

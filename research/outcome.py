@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ class Part(NamedTuple):
     """The model in one period or regime."""
 
     name: str
-    count: int
+    examples: int
     ic: float
     accuracy: float
     mean_after: float
@@ -173,7 +173,7 @@ class Outcome:
         months = days.astype("datetime64[M]")
         choices = (days.astype("datetime64[D]").astype(str), months.astype(str), _quarters(months))
         names = next((each for each in choices if len(np.unique(each)) <= PERIODS_MAX), days.astype("datetime64[Y]"))
-        names = np.asarray(names).astype(str)
+        names = names.astype(str)
         return [self._part(str(name), names == name) for name in np.unique(names)]
 
     @cached_property
@@ -289,8 +289,8 @@ def _spread(examples: Examples, rows: Ints, values: Floats) -> tuple[Ints, Float
     return evaluate.grid(rows, examples.symbol, examples.ts_ns, everywhere, len(examples.symbols))
 
 
-def _quarters(months: object) -> object:
-    number = np.asarray(months).astype(np.int64)
+def _quarters(months: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    number = months.astype(np.int64)
     return np.array([f"{1970 + each // 12} Q{each % 12 // 3 + 1}" for each in number.tolist()])
 
 

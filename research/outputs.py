@@ -98,7 +98,9 @@ def combiner(use: str, members: int, outputs: int) -> nn.Module:
     """
     if use == "vote" and outputs == 1:
         raise ConfigError("ensemble.combine is 'vote', but this target has no classes; use 'mean' or 'stacked'")
-    return {"mean": Mean, "vote": Vote, "stacked": lambda: Stacked(members, outputs)}[use]()
+    if use == "stacked":
+        return Stacked(members, outputs)
+    return Vote() if use == "vote" else Mean()
 
 
 def fit_temperature(raw: Tensor, labels: Tensor) -> float:

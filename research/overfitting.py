@@ -25,10 +25,10 @@ NO_VARIATION = 1e-12
 
 
 class Moments(NamedTuple):
-    """The Sharpe ratio of some returns, with what its error depends on."""
+    """The Sharpe ratio of some returns, with what its error depends on; `length` is their number."""
 
     sharpe: float
-    count: int
+    length: int
     skew: float = 0.0
     kurtosis: float = 3.0
 
@@ -51,7 +51,7 @@ def moments(returns: Floats) -> Moments:
 
 def probabilistic_sharpe(found: Moments, benchmark: float = 0.0) -> float:
     """Return the probability that the true ratio is above the benchmark."""
-    return NORMAL.cdf((found.sharpe - benchmark) * sqrt(found.count - 1) / sqrt(found.variance))
+    return NORMAL.cdf((found.sharpe - benchmark) * sqrt(found.length - 1) / sqrt(found.variance))
 
 
 def minimum_track_record(found: Moments, benchmark: float = 0.0, confidence: float = 0.95) -> float:

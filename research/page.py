@@ -164,7 +164,7 @@ def _regimes(outcome: Outcome) -> str:
 
 def _part_cells(part: Part) -> list[Cell]:
     return [
-        Cell(part.name), _cell(part.count, ",d"), _cell(part.ic, "+.4f"), _cell(part.accuracy, ".2%"),
+        Cell(part.name), _cell(part.examples, ",d"), _cell(part.ic, "+.4f"), _cell(part.accuracy, ".2%"),
         _cell(part.mean_after, "+.3%"),
     ]  # fmt: skip
 
@@ -183,7 +183,7 @@ def _luck(outcome: Outcome) -> str:
     needed = "never" if luck.track_record == float("inf") else f"{luck.track_record:,.0f}"
     rows = {
         "Trials on this tape, this one included": f"{luck.trials:,}",
-        "Periods tested": f"{luck.found.count:,}",
+        "Periods tested": f"{luck.found.length:,}",
         "Sharpe ratio of one period": f"{luck.found.sharpe:+.4f}",
         "Skewness and kurtosis of the returns": f"{luck.found.skew:+.2f} and {luck.found.kurtosis:.1f}",
         "The best of as many worthless trials would show": f"{luck.expected_best:+.4f}",

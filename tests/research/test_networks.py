@@ -5,7 +5,8 @@ import torch
 
 from engine.errors import ConfigError
 from research import networks, outputs
-from research.networks import NETWORKS, STAC_ML, Shape, build, parameter_count
+from research.networks import NETWORKS, Shape, build, parameter_count
+from research.stac_ml import STAC_ML, stac_ml
 
 SHAPE = Shape(features=3, lookback=12, hidden=8, layers=2, dropout=0.2, heads=2)
 
@@ -14,7 +15,7 @@ SHAPE = Shape(features=3, lookback=12, hidden=8, layers=2, dropout=0.2, heads=2)
 def test_the_three_benchmark_shapes_have_their_published_parameter_counts(letter: str, count: int) -> None:
     """STAC-ML Markets (Inference): the Keras counts and one more bias vector for each gate of each layer."""
     with torch.device("meta"):
-        network = networks.stac_ml(letter)
+        network = stac_ml(letter)
     assert parameter_count(network) == count
     keras = count - 4 * STAC_ML[letter].hidden * STAC_ML[letter].layers
     assert keras == {"A": 160_901, "B": 1_002_601, "C": 30_017_001}[letter]

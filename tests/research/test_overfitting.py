@@ -8,7 +8,7 @@ import pytest
 from research import overfitting
 from research.overfitting import Moments
 
-DAILY = Moments(sharpe=2.5 / sqrt(250), count=1250, skew=-3.0, kurtosis=10.0)
+DAILY = Moments(sharpe=2.5 / sqrt(250), length=1250, skew=-3.0, kurtosis=10.0)
 """The example of Bailey and Lopez de Prado (2014): an annual ratio of 2.5 over five years of 250 days."""
 
 

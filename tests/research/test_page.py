@@ -37,7 +37,8 @@ def test_the_page_says_plainly_whether_it_beats_buying_and_holding(page: str) ->
 @pytest.mark.parametrize(
     "part",
     ["Training", "Said and came", "By regime", "Period by period", "Calibration",
-     "What each tenth of the scores earned", "How much of it may be luck", "Trials on this tape, this one included", "Probability of backtest overfitting",
+     "What each tenth of the scores earned", "How much of it may be luck",
+     "Trials on this tape, this one included", "Probability of backtest overfitting",
      "What it lives on", "Spans", "The resolved configuration"],
 )  # fmt: skip
 def test_the_page_has_every_part(page: str, part: str) -> None:
