@@ -250,6 +250,10 @@ class FeatureSet:
         """Return when the newest bar of each row closed. Shapes: `[n]`."""
         return self._head_ns[rows]
 
+    def numbers(self, rows: Ints) -> Ints:
+        """Return the number of each row's newest bar, those that stand in for missing ones counted. Shapes: `[n]`."""
+        return self._head[rows]
+
     def pull(self) -> Pulled:
         """Return every bar since the last pull that has a whole window, in the order in which they came.
 
