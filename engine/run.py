@@ -60,7 +60,7 @@ class Run:
         self.config, self.journal = config, ledger
         sessions, portfolio = Sessions(config.calendar), _portfolio(config)
         self.clock = LiveClock() if again else clock_of(config)
-        self.feed: Feed | LiveFeed | Line = _feed(config, sessions, clock=self.clock, again=again)
+        self.feed: Feed | LiveFeed | Line = feed_of(config, sessions, clock=self.clock, again=again)
         broker: Any
         if config.feed.as_received is None:
             broker = _broker(config, sessions, portfolio, clock=self.clock, again=again)
@@ -184,7 +184,7 @@ def rehearsed(config: RunConfig) -> tuple[Feed | LiveFeed, Scoring]:
     """
     sessions = Sessions(config.calendar)
     clock = clock_of(config)
-    feed = _feed(config, sessions, clock=clock)
+    feed = feed_of(config, sessions, clock=clock)
     _broker(config, sessions, _portfolio(config), clock=clock)
     for one in config.strategies:
         configure(plugins.load(plugins.STRATEGY, one.use), one.params)
@@ -206,7 +206,8 @@ def clock_of(config: RunConfig) -> Clock:
     return clock
 
 
-def _feed(config: RunConfig, sessions: Sessions, *, clock: Clock, again: bool = False) -> Feed | LiveFeed:
+def feed_of(config: RunConfig, sessions: Sessions, *, clock: Clock, again: bool = False) -> Feed | LiveFeed:
+    """Return a run's feed; done over `again`, a live one is silent."""
     feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
     if hasattr(feed_class, "batches"):
         tape: Feed = feed_class(settings)

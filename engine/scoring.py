@@ -109,7 +109,11 @@ def recorded(path: Path, names: set[str]) -> Iterator[Signal | ModelStatus]:
 
 def hearing(strategies: Sequence[Strategy], config: RunConfig) -> dict[str, frozenset[str]]:
     """Return the strategies that each model binds: those that its table names, or all that hear signals."""
-    listening = frozenset(one.name for one in strategies if type(one).on_signal is not Strategy.on_signal)
+    listening = frozenset(
+        table.name
+        for table, one in zip(config.strategies, strategies, strict=True)
+        if type(one).on_signal is not Strategy.on_signal
+    )
     return {
         model.name: listening if "*" in model.strategies else frozenset(model.strategies) for model in config.models
     }

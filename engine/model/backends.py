@@ -132,15 +132,7 @@ def save_bundle(
         scripted = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module.eval())
         buffer = io.BytesIO()
         torch.jit.save(scripted, buffer, _extra_files=dict(extra_files or {}))
-    return _written(Path(path), buffer.getvalue(), card)
-
-
-def save_onnx_bundle(path: Path | str, model: bytes, card: Card) -> str:
-    """Write an ONNX model, of whichever framework, and its card as one file, and return its SHA-256."""
-    buffer, stem = io.BytesIO(), Path(path).stem
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(f"{stem}/{ONNX_FILE}", model)
-    return _written(Path(path), buffer.getvalue(), card)
+    return written(Path(path), buffer.getvalue(), card)
 
 
 def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
@@ -159,7 +151,8 @@ def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
         raise ModelError(f"{bundle.path}: {first_line(error)}") from None
 
 
-def _written(path: Path, program: bytes, card: Card) -> str:
+def written(path: Path, program: bytes, card: Card) -> str:
+    """Seal a program with its card in one file, whole or not at all, and return its SHA-256."""
     from engine.model.bundle import seal
 
     content = seal(program, card, path.stem)

@@ -25,7 +25,8 @@ from engine.events import DAY_NS, Bar
 from engine.model.backends import Floats
 from engine.model.card import Card
 from engine.model.outlet import SEVERITY, Action, Verdict
-from engine.model.scorer import Due, Scorer
+from engine.model.scorer import Scorer
+from engine.model.states import Due
 
 Numbers = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from engine.model.features import Pulled
 from engine.model.health import Health
 from engine.model.outlet import Latency, Outlet
 from engine.model.rivals import Rivals
-from engine.model.scorer import Due, Scorer
-from engine.model.states import Rows
+from engine.model.scorer import Scorer
+from engine.model.states import Due, Rows
 
 BLOCK: Final = 64
 """So many bars of one symbol are made features of at once."""
@@ -133,7 +133,7 @@ class Lane:
         return self.counts | {key: value for one in self._watchers for key, value in one.counts.items()}
 
     def _check(self) -> None:
-        """See, once windows are whole, that the tape has what the features cannot do without.
+        """See, once windows should be whole, that the tape has what the features cannot do without.
 
         Raises:
             ModelError: it has not.
@@ -179,8 +179,7 @@ class Lane:
     ) -> tuple[Stretch, list[Pulled]]:
         """Begin to score what is complete before an instant; return it, and what is left of that instant itself."""
         pulled = Pulled._make(np.concatenate(column) for column in zip(*parts, strict=True))
-        if len(pulled.rows):
-            self._check()
+        self._check()
         end = int(np.searchsorted(pulled.ts_recv_ns, until_ns)) if until_ns else len(pulled.rows)
         now, later = (Pulled._make(column[part] for column in pulled) for part in (slice(0, end), slice(end, None)))
         now = _newest_of_each(now, len(self.scorer.symbols))
@@ -214,7 +213,7 @@ class Lane:
             if scored is None:
                 self._pending += self.outlet.fail(ts_ns, took_ns, rows[here], ts_event_ns[here], reason)
             elif self._watchers:
-                due = Due(ts_ns, rows[here], ts_event_ns[here], scored.inputs[here], scored.newest[here])
+                due = Due(ts_ns, rows[here], ts_event_ns[here], rows[here], scored.inputs[here], scored.newest[here])
                 self._pending += self.judged(due, scored.outputs[here], took_ns)
             else:
                 scores = scored.scores[here]
@@ -244,6 +243,7 @@ class Lane:
 
     def _rest(self) -> list[InboxEvent]:
         """Return what was still under way when the tape ended."""
+        self._check()
         self._pending.sort(key=_recv_ns)
         rest: list[InboxEvent] = [*self._pending]
         self._pending.clear()

@@ -23,7 +23,7 @@ from engine.events import Backfill, Bar, InboxEvent, ModelStatus, Signal
 from engine.model.backends import Floats
 from engine.model.lane import Lane
 from engine.model.outlet import is_fault
-from engine.model.scorer import Due
+from engine.model.states import Due
 
 Publish = Callable[[InboxEvent], None]
 
@@ -57,6 +57,7 @@ class LiveLane:
         self._rows = {symbol: row for row, symbol in enumerate(lane.scorer.symbols)}
         self._usual = len(self._rows)
         self._previous: Lane | None = None
+        self._reads_texts = lane.scorer.card.text is not None
 
     # --- before it begins ------------------------------------------------------------------------------------------
 
@@ -87,8 +88,7 @@ class LiveLane:
             return
         newer = due.ts_event_ns > streaming.last_ns[due.rows]
         if newer.any():
-            rows, ts_event_ns, inputs, newest = due.rows[newer], due.ts_event_ns[newer], due.inputs[newer], due.newest
-            self.lane.scorer.outputs(Due(due.ts_ns, rows, ts_event_ns, inputs, newest[newer]))
+            self.lane.scorer.outputs(due.of(newer))
 
     def warm(self) -> None:
         """Compile, and measure whether passes are short enough for the event loop. Takes a while."""
@@ -106,12 +106,14 @@ class LiveLane:
     def take(self, event: InboxEvent) -> None:
         """Take an event that the corridor has gone through."""
         kind = type(event)
-        if kind is Bar:
+        if kind is Bar and not self._reads_texts:
             self._take_bar(event)  # type: ignore[arg-type]  # its type was just asked for, the fast way
         elif kind is Backfill:
             self._is_behind = not event.done  # type: ignore[union-attr]  # likewise
         elif kind is not Signal or event.model != self.lane.name:  # type: ignore[union-attr]  # likewise
             self._show(event)
+            if self._reads_texts:
+                self.close()
 
     def _show(self, event: InboxEvent) -> None:
         self.lane.take(event)
@@ -251,8 +253,6 @@ class LiveLane:
                     "a model's status", model=event.model, state=event.state, action=event.action, why=event.reason
                 )
             self._publish(event)
-
-    # --- another file ----------------------------------------------------------------------------------------------
 
     async def swap(self, lane: Lane) -> None:
         """Let another file score from the next event on; the one before stays ready until probation is over."""

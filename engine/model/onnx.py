@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.errors import ModelError
-from engine.model.backends import BUCKETS, CHUNK, Floats, checked, first_line
+from engine.model.backends import BUCKETS, CHUNK, ONNX_FILE, Floats, checked, first_line, written
+
+if TYPE_CHECKING:
+    from engine.model.card import Card
 
 
 class OnnxBackend:
@@ -67,3 +73,11 @@ class OnnxBackend:
 
     def close(self) -> None:
         del self._session
+
+
+def save_onnx_bundle(path: Path | str, model: bytes, card: Card) -> str:
+    """Write an ONNX model, of whichever framework, and its card as one file, and return its SHA-256."""
+    buffer, stem = io.BytesIO(), Path(path).stem
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"{stem}/{ONNX_FILE}", model)
+    return written(Path(path), buffer.getvalue(), card)

@@ -14,7 +14,8 @@ from engine.errors import ModelError
 from engine.events import ModelStatus, Signal
 from engine.model.backends import Floats
 from engine.model.health import Horizon, Numbers
-from engine.model.scorer import Due, Scorer
+from engine.model.scorer import Scorer
+from engine.model.states import Due
 
 TELL_EVERY: Final = 1000
 

@@ -6,30 +6,15 @@ A pass goes over all symbols that are due at one instant. Nothing here knows of 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.clock import Clock, Sessions
 from engine.model.backends import Backend, Floats, load_backend
 from engine.model.bundle import Bundle
 from engine.model.features import FeatureSet
-from engine.model.states import Rows, Streaming, carrier_of
+from engine.model.states import Due, Rows, Streaming, carrier_of
 from engine.model.text import Texts, texts_of
-
-
-class Due(NamedTuple):
-    """The symbols of one pass, with their inputs.
-
-    Shapes: `inputs` are `[n, feature, lookback]`, normalized; `newest` `[n, feature]`, the newest bars as they are.
-    """
-
-    ts_ns: int
-    rows: Rows
-    ts_event_ns: NDArray[np.int64]
-    inputs: Floats
-    newest: Floats
 
 
 class Scorer:
@@ -66,7 +51,7 @@ class Scorer:
         windows = self.features.windows(rows)
         newest = np.array(windows[:, :, -1])
         inputs = self.card.normalization.apply(windows, windows)
-        return Due(ts_ns, rows, self.features.ts_event_ns(rows), inputs, newest)
+        return Due(ts_ns, rows, self.features.ts_event_ns(rows), self.features.numbers(rows), inputs, newest)
 
     def outputs(self, due: Due) -> Floats:
         """Score one instant: `[n, output]`.
@@ -74,12 +59,12 @@ class Scorer:
         Raises:
             ModelError: the network cannot.
         """
-        found: Floats = self._carrier.score(due.rows, due.inputs, due.ts_event_ns)
+        found: Floats = self._carrier.score(due)
         return found
 
     def settle(self, due: Due) -> None:
         """Do what can be done for the next bars of these symbols, now that their outputs are out."""
-        self._carrier.settle(due.rows, due.inputs)
+        self._carrier.settle(due)
 
     def together(self, inputs: Floats) -> Floats:
         """Score the windows of many instants in one go."""

@@ -13,7 +13,7 @@ Pre-rolled and streaming need a network that offers `advance` and `readout`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,33 @@ from engine.model.card import Card
 Rows = NDArray[np.int64]
 
 
+class Due(NamedTuple):
+    """The symbols of one pass, with their inputs, and the `numbers` of their newest bars in their own order.
+
+    Shapes: `inputs` are `[n, feature, lookback]`, normalized; `newest` `[n, feature]`, the newest bars as they are.
+    """
+
+    ts_ns: int
+    rows: Rows
+    ts_event_ns: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    inputs: Floats
+    newest: Floats
+
+    def of(self, part: NDArray[np.bool_]) -> Due:
+        """Return some of its symbols."""
+        rows, ts_event_ns, numbers = self.rows[part], self.ts_event_ns[part], self.numbers[part]
+        return Due(self.ts_ns, rows, ts_event_ns, numbers, self.inputs[part], self.newest[part])
+
+
 class Carrier(Protocol):
     """Scores the windows of some symbols, and keeps what the mode has to keep of them."""
 
-    def score(self, rows: Rows, windows: Floats, ts_event_ns: NDArray[np.int64]) -> Floats:
-        """Return the outputs of the newest bars of `rows`: `[n, feature, lookback]` to `[n, output]`."""
+    def score(self, due: Due) -> Floats:
+        """Return the outputs of the newest bars: `[n, output]`."""
         ...
 
-    def settle(self, rows: Rows, windows: Floats) -> None:
+    def settle(self, due: Due) -> None:
         """Do what can be done before the next bar, once the outputs are out."""
         ...
 
@@ -44,10 +63,10 @@ class Windows:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def score(self, rows: Rows, windows: Floats, ts_event_ns: NDArray[np.int64]) -> Floats:
-        return self._backend.score(windows)
+    def score(self, due: Due) -> Floats:
+        return self._backend.score(due.inputs)
 
-    def settle(self, rows: Rows, windows: Floats) -> None:
+    def settle(self, due: Due) -> None:
         """Keep nothing."""
 
 
@@ -60,7 +79,8 @@ class PreRolled:
         self._foreseen = np.full((symbols, features, lookback - 1), np.nan, np.float32)  # equal to nothing
         self._state = np.zeros((symbols, backend.state_size), np.float32)
 
-    def score(self, rows: Rows, windows: Floats, ts_event_ns: NDArray[np.int64]) -> Floats:
+    def score(self, due: Due) -> Floats:
+        rows, windows = due.rows, due.inputs
         fits = (self._foreseen[rows] == windows[:, :, :-1]).all(axis=(1, 2))
         if fits.all():
             return self._step(rows, windows)
@@ -70,8 +90,8 @@ class PreRolled:
             outputs[fits] = self._step(rows[fits], windows[fits])
         return outputs
 
-    def settle(self, rows: Rows, windows: Floats) -> None:
-        ahead = windows[:, :, 1:]
+    def settle(self, due: Due) -> None:
+        rows, ahead = due.rows, due.inputs[:, :, 1:]
         self._foreseen[rows] = ahead
         self._state[rows] = self._backend.advance(ahead, np.zeros((len(rows), self._backend.state_size), np.float32))
 
@@ -80,31 +100,43 @@ class PreRolled:
 
 
 class Streaming:
-    """One state for each symbol, carried on.
+    """One state for each symbol, carried on over every bar, those that stand in for missing ones too.
 
-    It begins anew, by reading the window that is there from zeros, at a symbol's first bar; when a bar is not newer
-    than the last; and by the card's rule: `session`, with each session; `gap`, after more than `reset_gap_bars` missing
-    bars; `never`, else not.
+    It begins anew, by reading the window that is there from zeros, at a symbol's first bar; when the window does not
+    reach back to the last bar that it has read; and by the card's rule: `session`, with each session; `gap`, after more
+    than `reset_gap_bars` missing bars; `never`, else not.
     """
 
     def __init__(self, backend: Backend, symbols: int, card: Card, sessions: Sessions) -> None:
         self._backend, self._card, self._sessions = backend, card, sessions
         self.state = np.zeros((symbols, backend.state_size), np.float32)
         self.last_ns = np.zeros(symbols, np.int64)
+        self.last_number = np.full(symbols, -1)
 
-    def score(self, rows: Rows, windows: Floats, ts_event_ns: NDArray[np.int64]) -> Floats:
-        anew = self._begins_anew(rows, ts_event_ns)
-        state = np.array(self.state[rows])
-        if anew.any():
-            state[anew] = self._backend.advance(windows[anew], np.zeros_like(state[anew]))
-        if not anew.all():
-            on = ~anew
-            state[on] = self._backend.advance(windows[on][:, :, -1:], state[on])
-        self.state[rows], self.last_ns[rows] = state, ts_event_ns
+    def score(self, due: Due) -> Floats:
+        rows, lookback = due.rows, due.inputs.shape[2]
+        steps = due.numbers - self.last_number[rows]
+        anew = (self.last_ns[rows] == 0) | (steps < 1) | (steps > lookback) | self._has_to_begin_anew(due, steps)
+        steps = np.where(anew, lookback, steps)
+        state = np.where(anew[:, None], np.float32(0.0), self.state[rows])
+        for count in np.unique(steps).tolist():  # one for all, but for those that have begun or missed bars
+            these = steps == count
+            state[these] = self._backend.advance(due.inputs[these][:, :, lookback - count :], state[these])
+        self.state[rows], self.last_ns[rows], self.last_number[rows] = state, due.ts_event_ns, due.numbers
         return self._backend.readout(state)
 
-    def settle(self, rows: Rows, windows: Floats) -> None:
+    def settle(self, due: Due) -> None:
         """Have nothing to do ahead."""
+
+    def _has_to_begin_anew(self, due: Due, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if self._card.reset_rule == "gap":
+            found: NDArray[np.bool_] = steps - 1 > self._card.reset_gap_bars
+            return found
+        if self._card.reset_rule == "session":
+            opened = {int(ts): self._sessions.at(int(ts) - 1).extended_open_ns for ts in np.unique(due.ts_event_ns)}
+            before: NDArray[np.bool_] = self.last_ns[due.rows] <= np.array([opened[int(ts)] for ts in due.ts_event_ns])
+            return before
+        return np.zeros(len(due.rows), np.bool_)
 
     def save(self, path: Path, sha256: str, symbols: tuple[str, ...]) -> None:
         """Write the state, whole or not at all."""
@@ -112,7 +144,7 @@ class Streaming:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             key = np.array([sha256, *symbols])
-            np.savez(file, key=key, state=self.state, last_ns=self.last_ns)
+            np.savez(file, key=key, state=self.state, last_ns=self.last_ns, last_number=self.last_number)
         partial.replace(path)
 
     def load(self, path: Path, sha256: str, symbols: tuple[str, ...]) -> bool:
@@ -121,20 +153,12 @@ class Streaming:
             with np.load(path, allow_pickle=False) as kept:
                 if kept["key"].tolist() != [sha256, *symbols] or kept["state"].shape != self.state.shape:
                     return False
-                self.state, self.last_ns = kept["state"], kept["last_ns"]
+                self.state, self.last_ns, self.last_number = (
+                    kept[name] for name in ("state", "last_ns", "last_number")
+                )
         except (OSError, ValueError, KeyError):
             return False
         return True
-
-    def _begins_anew(self, rows: Rows, ts_event_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        last, card = self.last_ns[rows], self._card
-        anew: NDArray[np.bool_] = (last == 0) | (ts_event_ns <= last)
-        if card.reset_rule == "gap":
-            anew |= (ts_event_ns - last) // card.interval_ns - 1 > card.reset_gap_bars
-        elif card.reset_rule == "session":
-            opened = {int(ts): self._sessions.at(int(ts) - 1).extended_open_ns for ts in np.unique(ts_event_ns)}
-            anew |= last <= np.array([opened[int(ts)] for ts in ts_event_ns])
-        return anew
 
 
 def carrier_of(card: Card, backend: Backend, symbols: int, sessions: Sessions) -> Any:

@@ -32,6 +32,7 @@ class Texts:
     Attributes:
         symbols: a symbol's row is its place here.
         warm_up_bars: none; a text is read alone.
+        texts: the newest of each symbol, as it was read.
         needs: "news", or the names of data, whose text is read.
         left_out: texts that name a symbol of ours and hold no word.
     """
@@ -47,7 +48,7 @@ class Texts:
         self._tokenizer, self._rows = tokenizer, {symbol: row for row, symbol in enumerate(self.symbols)}
         count = len(self.symbols)
         self._tokens = np.full((count, 1, lookback), tokenizer.pad, np.float32)
-        self._ts_ns, self._recv_ns, self._texts = np.zeros(count, np.int64), [0] * count, [""] * count
+        self._ts_ns, self._recv_ns, self.texts = np.zeros(count, np.int64), [0] * count, [""] * count
         self._due: set[int] = set()
         self._seen: set[str] = set()
         self._pulled: list[tuple[int, int, int, Floats32]] | None = [] if block else None
@@ -70,15 +71,15 @@ class Texts:
         self._seen.add(name)
         encoded: dict[str, Floats32 | None] = {}
         for row in sorted({self._rows[symbol] for symbol in named if symbol in self._rows}):
-            goes_on = self._recv_ns[row] == recv_ns and self._texts[row]
-            whole = f"{self._texts[row]}\n{text[:CHARS_MAX]}"[:CHARS_MAX] if goes_on else text[:CHARS_MAX]
+            goes_on = self._recv_ns[row] == recv_ns and self.texts[row]
+            whole = f"{self.texts[row]}\n{text[:CHARS_MAX]}"[:CHARS_MAX] if goes_on else text[:CHARS_MAX]
             if whole not in encoded:
                 encoded[whole] = self.encode(whole)
             tokens = encoded[whole]
             if tokens is None:
                 self.left_out += 1
                 continue
-            self._texts[row], self._recv_ns[row], self._ts_ns[row], self._tokens[row] = whole, recv_ns, ts_ns, tokens
+            self.texts[row], self._recv_ns[row], self._ts_ns[row], self._tokens[row] = whole, recv_ns, ts_ns, tokens
             self._due.add(row)
             if self._pulled is not None:
                 self._pulled.append((row, ts_ns, recv_ns, tokens))
@@ -110,6 +111,10 @@ class Texts:
     def ts_event_ns(self, rows: Ints) -> Ints:
         """Return when the newest text of each row was published. Shapes: `[n]`."""
         return self._ts_ns[rows]
+
+    def numbers(self, rows: Ints) -> Ints:
+        """Return zeros: texts are read alone, and none stands in for a missing one. Shapes: `[n]`."""
+        return np.zeros_like(rows)
 
     def pull(self) -> Pulled:
         """Return every text since the last pull, in the order in which they came."""

@@ -271,5 +271,5 @@ def test_the_metrics_of_a_daemon_without_counts_are_there_all_the_same() -> None
     """A feed or broker that counts nothing is none the worse for it."""
     from engine.operator import streams
 
-    daemon: Any = SimpleNamespace(run=SimpleNamespace(feed=object()), core=SimpleNamespace(broker=object()))
+    daemon: Any = SimpleNamespace(run=SimpleNamespace(feed=object()), core=SimpleNamespace(broker=object()), stage=None)
     assert streams(daemon) == {}

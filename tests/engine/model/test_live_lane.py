@@ -135,12 +135,12 @@ class Held:
         self.go, self.threads = threading.Event(), set[str]()
         scorer._carrier = self
 
-    def score(self, rows: Any, windows: Any, ts_event_ns: Any) -> Any:
+    def score(self, due: Any) -> Any:
         self.threads.add(threading.current_thread().name)
         assert self.go.wait(10)
-        return np.ones((len(rows), 1), np.float32)
+        return np.ones((len(due.rows), 1), np.float32)
 
-    def settle(self, rows: Any, windows: Any) -> None:
+    def settle(self, due: Any) -> None:
         """Keep nothing."""
 
     def close(self) -> None:

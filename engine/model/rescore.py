@@ -1,0 +1,124 @@
+"""Recorded scores against those of today: the second half of the proof that a run with models can be had again.
+
+The first is that the run decides the same from its recorded scores. Here the models see the same market again, and
+what they say has to be what they said, within the tolerance of their cards: other hardware adds in another order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, cast, get_args
+
+from engine import journal
+from engine.clock import LiveClock, Sessions
+from engine.config import ModelConfig, from_dict
+from engine.errors import Divergence, ModelError
+from engine.events import InboxEvent, MarketEvent, RunStarted, Signal
+from engine.model.deploy import Deployer
+from engine.model.lane import Lane, with_recorded
+from engine.ports import Feed
+from engine.run import feed_of
+from engine.scoring import recorded
+
+MARKET = frozenset(get_args(MarketEvent))
+SLICE = 4096
+
+
+class Rescored(NamedTuple):
+    """What came of one model: how many scores were compared, how far apart they were, and were allowed to be."""
+
+    model: str
+    scores: int
+    distance: float
+    tolerance: float
+
+
+def rescore(path: Path) -> list[Rescored]:
+    """Let the models of a recorded run score again what they scored then.
+
+    Scores of a file that was swapped in or out meanwhile are left to the run of that file.
+
+    Raises:
+        Divergence: naming the first signal that is farther away than its card allows, or is not made any more.
+        ModelError: a file is another one now.
+    """
+    ledger = journal.Journal(path, follow=True, frozen=True)
+    try:
+        config = from_dict(json.loads(ledger.noted("config")))
+    finally:
+        ledger.abandon()
+    started = journal.header(path)
+    sessions = Sessions(config.calendar)
+    feed = feed_of(config, sessions, clock=LiveClock(), again=True)
+    tape = cast(Feed, feed) if hasattr(feed, "batches") else None
+    symbols, span_ns = (tape.symbols, tape.span_ns) if tape is not None else (_symbols(path), (0, 0))
+    deployer = Deployer(config, symbols, sessions, span_ns=span_ns, now_ns=started.ts_event_ns)
+    others = {model.name for model in config.models}
+    return [
+        _compared(deployer.lane(_neutral(model)), path, started, _market(path, tape, others - {model.name}))
+        for model in config.models
+    ]
+
+
+def _compared(lane: Lane, path: Path, started: RunStarted, market: Iterable[Sequence[InboxEvent]]) -> Rescored:
+    bundle, name = lane.scorer.bundle, lane.name
+    if started.models.get(name) != bundle.sha256:
+        raise ModelError(f"{bundle.path}: the run began with another file of model '{name}' (see its journal)")
+    device = lane.scorer.backend.device.partition(" ")[0]
+    golden = bundle.card.golden
+    tolerance = golden.tolerance.get(device, max(golden.tolerance.values())) if golden is not None else 1e-5
+    kept: dict[tuple[str, int], deque[tuple[int, Signal]]] = {}
+    for number, record in enumerate(journal.read(path), start=1):
+        if isinstance(record, Signal) and record.model == name and record.source == bundle.sha256[:12]:
+            kept.setdefault((record.symbol, record.ts_event_ns), deque()).append((number, record))
+    compared, distance = 0, 0.0
+    for batch in lane.batches(market):
+        for event in batch:
+            if not isinstance(event, Signal) or event.model != name:
+                continue
+            same_bar = kept.get((event.symbol, event.ts_event_ns))
+            if not same_bar:
+                continue  # too late then, or before the run's windows were whole
+            number, before = same_bar.popleft()
+            compared, apart = compared + 1, abs(event.score - before.score)
+            distance = max(distance, apart)
+            if not apart <= tolerance:
+                raise Divergence(number, journal.encode(before).decode(), journal.encode(event).decode())
+    for number, before in chain.from_iterable(kept.values()):
+        raise Divergence(number, journal.encode(before).decode(), "")
+    return Rescored(name, compared, distance, tolerance)
+
+
+def _market(path: Path, tape: Feed | None, others: set[str]) -> Iterator[Sequence[InboxEvent]]:
+    """Yield the market as a model of the run saw it, with the recorded signals of the other models."""
+    if tape is not None:
+        yield from with_recorded(tape.batches(), recorded(path, others))
+        return
+    batch: list[InboxEvent] = []
+    for record in journal.read(path):
+        if type(record) in MARKET or (isinstance(record, Signal) and record.model in others):
+            batch.append(cast(InboxEvent, record))
+            if len(batch) == SLICE:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _neutral(model: ModelConfig) -> ModelConfig:
+    """Return a model that only scores: in no time, for ever, with nobody watching."""
+    return model.model_copy(
+        update={
+            "latency_ms": 0.0, "latency_jitter_ms": 0.0, "latency_from": None, "deadline_ms": None, "challenger": None,
+            "health": type(model.health)(), "allow_training_span": True,
+        }
+    )  # fmt: skip
+
+
+def _symbols(path: Path) -> list[str]:
+    found = {record.symbol for record in journal.read(path) if type(record) in MARKET and hasattr(record, "symbol")}
+    return sorted(found)
