@@ -13,6 +13,7 @@ from engine.errors import TradingError
 from engine.events import Bar, CorporateAction, Datum, Fill, News, Quote, Signal, Status, Timer, Trade
 from engine.orders import Order
 from engine.rolling import RollingMean, RollingZScore
+from engine.sizing import VolatilityTarget
 from engine.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bar", "CorporateAction", "Datum", "Fill", "News", "Order", "Quote", "RollingMean", "RollingZScore", "Signal",
-    "Status", "Strategy", "Timer", "Trade", "TradingError", "backtest",
+    "Status", "Strategy", "Timer", "Trade", "TradingError", "VolatilityTarget", "backtest",
 ]  # fmt: skip
 
 

@@ -119,25 +119,36 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert long == {}
 
 
-def test_the_moving_average_strategy_fits_in_twenty_lines_and_one_import() -> None:
-    """The author's page stays as small as the README shows it."""
-    tree = TREES["strategies/sma_cross.py"]
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [node.module for node in imports if isinstance(node, ast.ImportFrom)] == ["engine"]
-    assert len(imports) == 1
+def _code_lines(name: str) -> int:
+    """Count the lines that are neither empty nor comments nor docstrings."""
     prose = {
         line
-        for node in ast.walk(tree)
+        for node in ast.walk(TREES[name])
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         for line in range(node.lineno, (node.end_lineno or 0) + 1)
     }
-    source = TEXT["strategies/sma_cross.py"].splitlines()
-    code = [
-        number
-        for number, line in enumerate(source, 1)
-        if line.strip() and line.strip()[0] != "#" and number not in prose
-    ]
-    assert len(code) <= 20
+    source = TEXT[name].splitlines()
+    return sum(
+        bool(line.strip()) and line.strip()[0] != "#" and number not in prose for number, line in enumerate(source, 1)
+    )
+
+
+def _imported(name: str) -> list[str | None]:
+    found = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in found]
+
+
+def test_the_moving_average_strategy_fits_in_twenty_lines_and_one_import() -> None:
+    """The author's page stays as small as the README shows it."""
+    assert _imported("strategies/sma_cross.py") == ["engine"]
+    assert _code_lines("strategies/sma_cross.py") <= 20
+
+
+@pytest.mark.parametrize("name", ["lstm_forecast", "cnn_pattern", "transformer_forecast", "news_and_price", "ensemble"])
+def test_a_strategy_around_a_model_fits_in_twenty_five_lines_and_two_imports(name: str) -> None:
+    """The idea and nothing else: the model stands in the configuration."""
+    assert len(_imported(f"strategies/{name}.py")) <= 2
+    assert _code_lines(f"strategies/{name}.py") <= 25
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

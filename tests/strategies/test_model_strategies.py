@@ -1,0 +1,255 @@
+"""Strategies around a model: they buy what is liked, more where it is surer, and leave when it is no longer.
+
+Closes of 100 and 101 by turns have a volatility of log(1.01), 0.995 %. A `risk_fraction` of a tenth of that, and a hair
+more against rounding, makes a whole position a tenth of 100,000 dollars: 100 shares at 100. Signals here come by hand,
+without a network, when the price is 100.
+"""
+
+from collections.abc import Iterable
+from math import inf, log
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import Bar, CorporateAction, Signal, Strategy
+from engine.events import MINUTE_NS, NEVER_NS, SECOND_NS, Fill, MarketEvent
+from strategies.cnn_pattern import CNNPattern
+from strategies.ensemble import Ensemble
+from strategies.lstm_forecast import LSTMForecast
+from strategies.news_and_price import NewsAndPrice
+from strategies.transformer_forecast import TransformerForecast
+from tests.engine.model import nets
+from tests.runs import OPEN_NS, HeldFeed, bar, configuration, market, replayed, strategy
+from tests.strategies.wishes import wishes
+
+BARS = [bar("AAA", minute, 100.0 + minute % 2) for minute in range(60)]
+SIZE = {"risk_fraction": 0.10001 * log(1.01), "fraction_max": 0.5}
+ALL = (LSTMForecast, CNNPattern, TransformerForecast, NewsAndPrice, Ensemble)
+
+
+def said(minute: int, score: float, model: str = "lstm", until: int = 0, symbol: str = "AAA") -> Signal:
+    """Return a score that is known a second after the minute, when its bar (of 100 after an odd one) has closed."""
+    ts_ns = OPEN_NS + minute * MINUTE_NS
+    expires_ns = OPEN_NS + until * MINUTE_NS if until else NEVER_NS
+    return Signal(symbol, ts_ns, ts_ns + SECOND_NS, model, score, MINUTE_NS, expires_ns)
+
+
+def asked(use: type[Strategy], *signals: Signal, events: Iterable[MarketEvent] = BARS, **over: Any) -> list[str]:
+    told, run = wishes(use, [*events, *signals], **{**SIZE, **over})  # type: ignore[list-item]  # a tape of signals
+    assert not run.core.portfolio.book("one").halted
+    return told
+
+
+# --- lstm_forecast -------------------------------------------------------------------------------------------------
+
+
+def lstm(*signals: Signal, **over: Any) -> list[str]:
+    return asked(LSTMForecast, *signals, **{"enter": 0.1, "leave": 0.0, "full": 0.2, **over})
+
+
+def test_a_forecast_is_bought_by_its_strength() -> None:
+    """0.2 of 0.2 is a whole position, 0.15 three quarters of it, and 0.9 no more than whole."""
+    assert lstm(said(31, 0.2)) == ["31:01 buy 100"]
+    assert lstm(said(31, 0.15)) == ["31:01 buy 75"]
+    assert lstm(said(31, 0.9)) == ["31:01 buy 100"]
+
+
+def test_a_wilder_symbol_is_bought_less() -> None:
+    """Closes of 100 and 102 by turns move twice as far, so the same score buys half: 50 shares, less the rounding."""
+    wild = [bar("AAA", minute, 100.0 + 2 * (minute % 2)) for minute in range(60)]
+    assert lstm(said(31, 0.2), events=wild) == ["31:01 buy 50"]
+
+
+def test_a_position_is_kept_until_the_forecast_turns() -> None:
+    """Between `leave` and `enter` nothing is traded, and a better score adds nothing."""
+    told = lstm(said(31, 0.15), said(33, 0.2), said(35, 0.01), said(37, -0.01), said(39, 0.05))
+    assert told == ["31:01 buy 75", "37:01 sell 75"]
+
+
+def test_a_forecast_never_sells_short() -> None:
+    """Nothing is held, so nothing is sold."""
+    assert lstm(said(31, -0.9)) == []
+
+
+def test_before_the_volatility_is_known_no_forecast_is_bought() -> None:
+    """Twenty returns take 21 bars."""
+    assert lstm(said(20, 0.2)) == []
+    assert lstm(said(21, 0.2)) != []
+
+
+def test_each_symbol_goes_by_its_own_forecast() -> None:
+    """A score for one moves nothing of the other."""
+    both = [*BARS, *(bar("BBB", minute, 50.0 + minute % 2) for minute in range(60))]
+    assert lstm(said(31, 0.2), said(32, -0.2, symbol="BBB"), events=both) == ["31:01 buy 100"]
+
+
+# --- cnn_pattern ---------------------------------------------------------------------------------------------------
+
+
+BARRIERS = {"enter": 0.1, "leave": -0.1, "full": 0.2, "width": 2.0}
+
+
+def cnn(*signals: Signal, events: Iterable[MarketEvent] = BARS, **over: Any) -> list[str]:
+    return asked(
+        CNNPattern, *signals, events=events, **{"enter": 0.1, "leave": -0.1, "full": 0.2, "width": 2.0, **over}
+    )
+
+
+def fills(use: type[Strategy], events: Iterable[Any], **over: Any) -> list[str]:
+    records, _ = replayed(configuration(HeldFeed.hold(events), strategies=[strategy(use, **{**SIZE, **over})]))
+    return [f"{one.side} {one.qty.normalize():f} {one.price}" for one in records if isinstance(one, Fill)]
+
+
+def jump(to: float) -> list[MarketEvent]:
+    """Return the quiet market and, forty minutes in, one bar that goes to a price and stays there."""
+    opened = 100.0
+    return [*BARS[:40], bar("AAA", 40, (opened, max(opened, to), min(opened, to), to)), bar("AAA", 41, to)]
+
+
+def test_a_pattern_is_bought_between_its_barriers() -> None:
+    """Two volatilities of 100 are 1.99: the barriers stand at 101.9901 and 98.0099, on the tick beyond."""
+    signal = said(31, 0.2, "cnn")
+    assert fills(CNNPattern, [*jump(103.0), signal], **BARRIERS) == ["buy 100 101.0", "sell 100 102.0"]
+    assert fills(CNNPattern, [*jump(97.0), signal], **BARRIERS) == ["buy 100 101.0", "sell 100 98.0"]
+
+
+def test_a_pattern_is_not_bought_twice() -> None:
+    """While a position or an order is there, further patterns add nothing."""
+    assert len(cnn(said(31, 0.2, "cnn"), said(33, 0.2, "cnn"), said(35, 0.2, "cnn"))) == 1
+
+
+def test_a_pattern_that_turns_takes_its_barriers_away_and_then_what_is_held() -> None:
+    """The exits would sell what is sold already, so they go first."""
+    told = cnn(said(31, 0.2, "cnn"), said(35, -0.2, "cnn"), said(37, -0.2, "cnn"))
+    assert told[0] == "31:01 buy 100"
+    assert {line for line in told[1:] if "cancel" in line} == {"35:01 cancel"}
+    assert told[-1] == "37:01 sell 100"
+
+
+# --- transformer_forecast ------------------------------------------------------------------------------------------
+
+
+MARGIN = {"account": "margin_2x"}
+
+
+def transformer(*signals: Signal, **over: Any) -> list[str]:
+    return asked(TransformerForecast, *signals, **{"enter": 0.5, "full": 1.0, "broker": MARGIN, **over})
+
+
+def test_a_return_is_measured_in_volatilities() -> None:
+    """0.995 % is one volatility, a whole position; four fifths of it four fifths."""
+    one = log(1.01)
+    assert transformer(said(31, one)) == ["31:01 buy 100"]
+    assert transformer(said(31, 0.8 * one)) == ["31:01 buy 80"]
+    assert transformer(said(31, 0.4 * one)) == []
+
+
+def test_a_forecast_of_a_fall_is_sold_short_and_a_flat_one_closes() -> None:
+    """The size stays until the side changes."""
+    one = log(1.01)
+    told = transformer(said(31, -one), said(33, -0.8 * one), said(35, 0.1 * one))
+    assert told == ["31:01 sell 100", "35:01 buy 100"]
+
+
+def test_from_long_to_short_takes_two_signals() -> None:
+    """The first one closes, the second opens."""
+    one = log(1.01)
+    assert transformer(said(31, one), said(33, -one), said(35, -one)) == [
+        "31:01 buy 100", "33:01 sell 100", "35:01 sell 100",
+    ]  # fmt: skip
+
+
+# --- news_and_price ------------------------------------------------------------------------------------------------
+
+
+def both(*signals: Signal, **over: Any) -> list[str]:
+    return asked(NewsAndPrice, *signals, **{"weights": {"price": 1.0, "news": 0.5}, "enter": 0.5, "leave": 0.0, **over})
+
+
+def test_price_and_news_count_together() -> None:
+    """0.4 and half of 0.8 are 0.8; either alone is not enough."""
+    assert both(said(31, 0.4, "price")) == []
+    assert both(said(31, 0.8, "news")) == []
+    assert both(said(29, 0.8, "news"), said(31, 0.4, "price")) == ["31:01 buy 80"]
+
+
+def test_bad_news_closes_without_waiting_for_a_bar() -> None:
+    """0.6 less half of 1.0 holds; less half of another two does not."""
+    told = both(said(31, 0.6, "price"), said(33, -1.0, "news"), said(34, -1.4, "news"))
+    assert told == ["31:01 buy 60", "34:01 sell 60"]
+
+
+def test_old_news_no_longer_counts() -> None:
+    """It expired before the price model spoke."""
+    assert both(said(29, 0.8, "news", until=30), said(31, 0.4, "price")) == []
+
+
+def test_a_model_without_a_weight_is_not_heard() -> None:
+    """Another strategy of the run may want it."""
+    assert both(said(31, 0.9, "other")) == []
+
+
+# --- ensemble ------------------------------------------------------------------------------------------------------
+
+
+def together(*signals: Signal, **over: Any) -> list[str]:
+    return asked(Ensemble, *signals, **{"full": {"lstm": 0.2, "cnn": 0.5}, "enter": 0.5, "leave": 0.0, **over})
+
+
+def test_each_score_is_measured_by_what_is_much_for_its_model() -> None:
+    """0.2 of 0.2 is whole and 0.3 of 0.5 is 0.6: together 0.8. A score beyond its measure counts as whole."""
+    assert together(said(30, 0.2), said(31, 0.3, "cnn")) == ["31:01 buy 80"]
+    assert together(said(30, 9.0), said(31, 0.3, "cnn")) == ["31:01 buy 80"]
+
+
+def test_while_a_model_is_silent_nothing_is_decided() -> None:
+    """One that has not spoken, and one whose word has expired."""
+    assert together(said(31, 0.2)) == []
+    assert together(said(29, 0.2, until=30), said(31, 0.5, "cnn")) == []
+
+
+def test_when_they_no_longer_agree_it_is_sold() -> None:
+    """The mean of 1 and -1.2, cut at -1, is 0 and holds; that of 0.5 and -1 does not."""
+    told = together(said(30, 0.2), said(31, 0.5, "cnn"), said(33, -0.6, "cnn"), said(35, 0.1))
+    assert told == ["31:01 buy 100", "35:01 sell 100"]
+
+
+# --- all of them ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", ALL)
+def test_without_a_signal_nothing_is_traded(use: type[Strategy]) -> None:
+    """A model that failed, or is not there, leaves everything as it is."""
+    assert asked(use) == []
+
+
+@pytest.mark.parametrize("use", ALL)
+def test_a_split_is_no_volatility(use: type[Strategy]) -> None:
+    """10 for 1 at minute 25, then the same market at a tenth: the size in dollars is that of before."""
+    ts_ns = OPEN_NS + 25 * MINUTE_NS + SECOND_NS
+    after = [bar("AAA", minute, 10.0 + minute % 2 / 10) for minute in range(25, 60)]
+    events: list[Any] = [*BARS[:25], CorporateAction("AAA", ts_ns, ts_ns, "split", 10, 1), *after]
+    told = asked(use, *(said(31, inf, model) for model in awaited(use)), events=events)
+    assert [line.removesuffix("0") for line in told] == ["31:01 buy 100"]
+
+
+def awaited(use: type[Strategy]) -> tuple[str, ...]:
+    """Return the models that a strategy waits for."""
+    return tuple(getattr(use, "full", {})) if use is Ensemble else ("price",) if use is NewsAndPrice else ("any",)
+
+
+@pytest.mark.parametrize("use", ALL)
+def test_it_trades_what_a_network_says(use: type[Strategy], tmp_path: Path) -> None:
+    """From a file in the configuration to fills, with nothing between: any network may speak under any name."""
+    names = ("price", "news", "lstm", "cnn", "transformer")
+    file = nets.bundle(tmp_path, nets.NaNAbove(99.0))
+    models = [{"name": name, "file": str(file), "device": "cpu"} for name in names]
+    params = {"enter": 0.001} | ({} if use is TransformerForecast else {"leave": -0.001})
+    tree = configuration(
+        HeldFeed.hold(market(3, 120, ("AAA", "BBB"))), models=models, strategies=[strategy(use, **params)]
+    )
+    records, run = replayed(tree)
+    assert not run.core.portfolio.book("one").halted
+    assert sum(isinstance(record, Fill) for record in records) > 5
+    assert sum(isinstance(record, Bar) for record in records) == 0
