@@ -28,6 +28,7 @@ from engine.model.history import STAGED_FIELDS, Ints
 from engine.model.rings import Rings
 
 NO_QUOTE = (float("nan"),) * 4
+LEAST_BLOCK = 16  # a bar may come with a dozen that stand in for missing ones, and all are computed in one go
 FILLED = -1  # in the place of a time of reception: nothing was received
 
 
@@ -73,7 +74,7 @@ class FeatureSet:
             raise ModelError(f"{len(self.chosen)} features over {lookback} bars: at least one of each is right")
         self.symbols, self.interval_ns, self.lookback, self.missing = tuple(symbols), interval_ns, lookback, missing
         self.names = tuple(str(one.spec) for one in self.chosen)
-        self.n_features, self.block = len(self.chosen), max(block, 1)
+        self.n_features, self.block = len(self.chosen), max(block, LEAST_BLOCK)
         self.code_hash = code_sha256(self.chosen)
         self.needs = frozenset[str]().union(*(one.needs for one in self.chosen))
         self.left_out = 0

@@ -53,7 +53,7 @@ class Grid:
                 session = self._sessions.at(session.extended_close_ns)
                 slot_ns = self._bounds(session)[0]
                 continue
-            if slot_ns >= ts_ns:
+            if slot_ns > ts_ns - self._interval_ns // 2:  # stamps may lie a little beside the grid
                 return found
             found.append((slot_ns, (slot_ns - opened_ns) / (closed_ns - opened_ns)))
         return None

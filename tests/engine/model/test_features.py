@@ -170,6 +170,15 @@ def test_refused_bars_leave_no_window_that_they_had_a_part_in() -> None:
     assert due == [3, 4, 5, 11, 12, 13, 14, 15]
 
 
+def test_stamps_a_little_beside_the_grid_are_no_missing_bars() -> None:
+    """A feed that stamps its bars some seconds late or early misses none."""
+    made = features(*SPECS, lookback=5, missing="refuse")
+    for number, off_s in enumerate((0, 3, -12, 10, 0, 20, -4)):
+        ts_ns = bar(number).ts_event_ns + off_s * SECOND_NS
+        made.take(Bar("A", ts_ns, ts_ns, 9.0, 9.0, 9.0, 9.0, 1.0, MINUTE_NS))
+    assert made.close().size == 1
+
+
 def test_a_long_silence_starts_the_symbol_afresh() -> None:
     """When everything remembered would be made up, nothing of before is left."""
     made = features(*SPECS, lookback=3)
