@@ -266,6 +266,9 @@ def _problems(card: Card) -> Iterator[str]:
             yield f"its golden inputs have the shape {card.golden.shape}; [n, {features}, {card.lookback}] is right"
         elif (len(card.golden.inputs), len(card.golden.outputs)) != (4 * n * f * lookback, 4 * n * outputs):
             yield "its golden inputs or outputs are not as long as their shape says"
+    known = card.reference or Reference()
+    if not {len(known.feature_quantiles), *map(len, known.points)} <= {0, features}:
+        yield f"its reference is of other than {features} features"
     if (card.text is not None) != (card.features == TOKENS):
         yield "a model that reads texts has the feature 'tokens' alone, and no other model has it"
     if card.text is not None:

@@ -104,7 +104,7 @@ Make = Callable[[int], FeatureSet]
 """A fresh set of features with that `block`."""
 
 
-def at_once(make: Make, events: Iterable[MarketEvent | Signal], block: int = 100_000) -> Windows:
+def at_once(make: Make, events: Iterable[MarketEvent | Signal], block: int = 3_000) -> Windows:
     """What the whole tape gives when it is computed in as few steps as possible: the training set."""
     features = make(block)
     for event in events:

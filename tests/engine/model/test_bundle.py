@@ -23,7 +23,7 @@ from engine.errors import ModelError
 from engine.events import DAY_NS
 from engine.model import bundle
 from engine.model.archive import CARD, TEXT_BYTES_MAX, Archive
-from engine.model.card import Card, Golden, Normalization, Output, decode
+from engine.model.card import Card, Golden, Normalization, Output, Reference, decode
 from tests.engine.model.bundles import LOOKBACK, NAME, card, rewritten, save
 from tests.runs import REPOSITORY
 
@@ -167,6 +167,8 @@ def test_an_expired_model_is_refused(path: Path, good: bytes) -> None:
         ({"normalization": Normalization(clip=(1.0, -1.0))}, "it clips from 1.0 to -1.0"),
         ({"golden": Golden((3, 2, 5), b"1234", b"1234", {})}, "not as long as their shape says"),
         ({"train_span_ns": (5, 4)}, "its train span ends before it begins"),
+        ({"reference": Reference(((0.0, 1.0),) * 3)}, "its reference is of other than 2 features"),
+        ({"reference": Reference(points=((1.0, 2.0), (1.0,)))}, "its reference is of other than 2 features"),
         ({"name": "../tiny"}, "a name has 1 to 100 letters"),
         ({"format_version": 2}, "it is of format 2; this version reads format 1"),
     ],
