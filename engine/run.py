@@ -277,8 +277,6 @@ def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:
     told = f"{path} holds another run"
     if before.tape_sha256 != now.tape_sha256:
         return f"{told}: its tape has another content (SHA-256 {before.tape_sha256[:12]}, now {now.tape_sha256[:12]})"
-    if changed_models := sorted(name for name, sha in before.models.items() if now.models.get(name) != sha):
-        return f"{told}: the file of model {', '.join(changed_models)} has another content"
     if before.account != now.account:
         return f"{told}: of account {before.account}, not {now.account}"
     if before.engine_version != now.engine_version:

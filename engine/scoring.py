@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engine import journal
 from engine.clock import Clock, Sessions
 from engine.config import RunConfig
+from engine.errors import JournalError
 from engine.events import InboxEvent, ModelStatus, Signal
 from engine.journal import Journal
 from engine.ports import Publish
@@ -46,17 +47,17 @@ class Scoring:
         is_live = not hasattr(feed, "batches")
         now_ns = clock.now_ns() if is_live else feed.span_ns[0]
         self.deployer = Deployer(config, feed.symbols, sessions, span_ns=feed.span_ns, now_ns=now_ns)
-        self.lanes = [self.deployer.lane(model) for model in config.models]
+        self.lanes = [lane for model in config.models for lane in self.deployer.lanes(model)]
 
     @property
     def hashes(self) -> dict[str, str]:
         """The SHA-256 of the files that score, by model."""
-        return {lane.name: lane.scorer.bundle.sha256 for lane in self.lanes}
+        return {lane.label: lane.scorer.bundle.sha256 for lane in self.lanes}
 
     def told(self) -> str:
         """Return the models for a person, a line each: the file, its hash and where it runs."""
         return "\n".join(
-            f"model {lane.name}: {lane.scorer.bundle.path}, SHA-256 {lane.scorer.bundle.sha256}, "
+            f"model {lane.label}: {lane.scorer.bundle.path}, SHA-256 {lane.scorer.bundle.sha256}, "
             f"{lane.scorer.backend.name} on {lane.scorer.backend.device}"
             for lane in self.lanes
         )
@@ -87,17 +88,22 @@ class Scoring:
         return Stage(self.lanes, publish, clock, folder / "models")
 
     def hashes_begun(self, path: Path, begun: dict[str, str]) -> dict[str, str]:
-        """Return what the head of a journal says of its models, if the files of today are those it has come to.
+        """Return what the head of a journal says of its models.
 
-        A model that was swapped while the run went on is the newest that the journal names.
+        Raises:
+            JournalError: a file of today is not the one that scored last: the first, or the newest swapped in since.
         """
-        now = dict(begun)
         if self._again or not begun:
             return begun if self._again else self.hashes
+        newest = dict(begun)
         for record in recorded(path, set(begun)):
             if isinstance(record, ModelStatus) and record.state in SWAPS:
-                now[record.model] = record.sha256
-        return begun if self.hashes == now else self.hashes
+                newest[record.model] = record.sha256
+        for name, sha256 in self.hashes.items():
+            if newest.get(name) != sha256:
+                told = f"SHA-256 {newest.get(name, '(none)')[:12]}, now {sha256[:12]}"
+                raise JournalError(f"{path} holds another run: the file of model {name} has another content ({told})")
+        return begun
 
 
 def recorded(path: Path, names: set[str]) -> Iterator[Signal | ModelStatus]:

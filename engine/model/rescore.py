@@ -17,7 +17,7 @@ from engine import journal
 from engine.clock import LiveClock, Sessions
 from engine.config import ModelConfig, from_dict
 from engine.errors import Divergence, ModelError
-from engine.events import InboxEvent, MarketEvent, RunStarted, Signal
+from engine.events import Bar, InboxEvent, MarketEvent, RunStarted, Signal
 from engine.model.deploy import Deployer
 from engine.model.lane import Lane, with_recorded
 from engine.ports import Feed
@@ -55,19 +55,20 @@ def rescore(path: Path) -> list[Rescored]:
     sessions = Sessions(config.calendar)
     feed = feed_of(config, sessions, clock=LiveClock(), again=True)
     tape = cast(Feed, feed) if hasattr(feed, "batches") else None
-    symbols, span_ns = (tape.symbols, tape.span_ns) if tape is not None else (_symbols(path), (0, 0))
+    symbols, span_ns = (tape.symbols, tape.span_ns) if tape is not None else _seen(path)
     deployer = Deployer(config, symbols, sessions, span_ns=span_ns, now_ns=started.ts_event_ns)
     others = {model.name for model in config.models}
     return [
-        _compared(deployer.lane(_neutral(model)), path, started, _market(path, tape, others - {model.name}))
+        _compared(lane, path, started, _market(path, tape, others - {model.name}))
         for model in config.models
+        for lane in deployer.lanes(_neutral(model))
     ]
 
 
 def _compared(lane: Lane, path: Path, started: RunStarted, market: Iterable[Sequence[InboxEvent]]) -> Rescored:
     bundle, name = lane.scorer.bundle, lane.name
-    if started.models.get(name) != bundle.sha256:
-        raise ModelError(f"{bundle.path}: the run began with another file of model '{name}' (see its journal)")
+    if started.models.get(lane.label) != bundle.sha256:
+        raise ModelError(f"{bundle.path}: the run began with another file of model '{lane.label}' (see its journal)")
     device = lane.scorer.backend.device.partition(" ")[0]
     golden = bundle.card.golden
     tolerance = golden.tolerance.get(device, max(golden.tolerance.values())) if golden is not None else 1e-5
@@ -90,7 +91,7 @@ def _compared(lane: Lane, path: Path, started: RunStarted, market: Iterable[Sequ
                 raise Divergence(number, journal.encode(before).decode(), journal.encode(event).decode())
     for number, before in chain.from_iterable(kept.values()):
         raise Divergence(number, journal.encode(before).decode(), "")
-    return Rescored(name, compared, distance, tolerance)
+    return Rescored(lane.label, compared, distance, tolerance)
 
 
 def _market(path: Path, tape: Feed | None, others: set[str]) -> Iterator[Sequence[InboxEvent]]:
@@ -119,6 +120,8 @@ def _neutral(model: ModelConfig) -> ModelConfig:
     )  # fmt: skip
 
 
-def _symbols(path: Path) -> list[str]:
-    found = {record.symbol for record in journal.read(path) if type(record) in MARKET and hasattr(record, "symbol")}
-    return sorted(found)
+def _seen(path: Path) -> tuple[list[str], tuple[int, int]]:
+    """Return the symbols of a live run's bars, and their span."""
+    bars = [(record.symbol, record.ts_recv_ns) for record in journal.read(path) if type(record) is Bar]
+    times = [ts_ns for _, ts_ns in bars] or [1]
+    return sorted({symbol for symbol, _ in bars}), (min(times), max(times))
