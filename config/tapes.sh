@@ -41,3 +41,6 @@ tape aapl_2021_news news news/aapl_headlines_2021.csv.gz --map ts_event_ns=ts_ns
 	--fill 'symbols={symbol}'
 tape filings datum news/sec_edgar_filings_AAPL_MSFT_NVDA_TSLA.csv.gz --map ts_event_ns=ts_accepted_ns \
 	--fill name=filing --fill 'text={form} {items}' --sort
+
+# Five years of 64 stocks to train on; split-adjusted by their vendor, so their volumes and prices are of 2017's shares.
+tape us_daily bar daily/us_equity_daily_2012-09_2017-09.csv.gz $sessions

@@ -66,7 +66,11 @@ class ModelConfig(Table):
         pattern=r"^[a-z][a-z0-9_-]{0,31}$", examples=["lstm"],
         description="Its name in signals and journal: lower case, 32 characters at most.",
     )  # fmt: skip
-    file: Path = Field(description="Its bundle.", examples=["models/lstm.pt"])
+    file: Path = Field(
+        description="Its bundle. On a tape it may be a pattern such as `lstm-[0-9].pt`, the files of a training with "
+        "`[walk_forward]`: each scores the days that it was tested on, until the next one's begin.",
+        examples=["models/lstm.pt"],
+    )
     challenger: Path | None = Field(
         None, description="A second bundle that scores the same events; it is compared, and nothing trades by it."
     )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from engine.clock import Sessions
 from engine.config import ModelConfig, RunConfig
 from engine.errors import ConfigError, suggestion
-from engine.model.bundle import Bundle, check_replay, open_bundle
+from engine.events import NEVER_NS
+from engine.model.bundle import Bundle, check_replay, open_bundle, read_card
 from engine.model.health import Health
 from engine.model.lane import BLOCK, Lane
 from engine.model.outlet import Latency, Outlet
 from engine.model.rivals import Rivals
 from engine.model.scorer import Scorer, scorer_of
+
+PATTERN: Final = frozenset("*?[")
 
 
 class Deployer:
@@ -30,14 +34,40 @@ class Deployer:
         self._config, self._symbols, self._sessions = config, tuple(symbols), sessions
         self._span_ns, self._now_ns = span_ns, now_ns
 
-    def lane(self, model: ModelConfig) -> Lane:
-        """Return one model, with its challenger, guard and health.
+    def lanes(self, model: ModelConfig) -> list[Lane]:
+        """Return the lane of one table; where its file is a pattern, those of all files that fit, each for its days.
+
+        A file of such a walk speaks from the first day of its test span until the next one's begins.
+
+        Raises:
+            ModelError, ConfigError: as `lane`; or no file fits, or one was never tested.
+        """
+        if not PATTERN.intersection(model.file.name):
+            return [self.lane(model)]
+        if self._span_ns == (0, 0):
+            raise ConfigError(f"models.{model.name}.file: {model.file.name} is a walk over a tape; name one file here")
+        begins = sorted((read_card(file).test_span_ns[0], file) for file in model.file.parent.glob(model.file.name))
+        if not begins or not begins[0][0]:
+            told = f"{begins[0][1]} has no test span" if begins else f"no file fits {model.file}"
+            raise ConfigError(f"models.{model.name}.file: {told}; train with a table [walk_forward]")
+        found = []
+        for (begin_ns, file), (end_ns, _) in zip(begins, [*begins[1:], (NEVER_NS, None)], strict=True):
+            if begin_ns <= self._span_ns[1] and self._span_ns[0] < end_ns:
+                lane = self.lane(model.model_copy(update={"file": file}), begin_ns, end_ns)
+                if not lane.scorer.bulk:
+                    raise ConfigError(f"models.{model.name}.file: {file} carries a state; a walk wants windows")
+                lane.label, lane.span_ns = f"{model.name}/{file.stem}", (begin_ns, end_ns)
+                found.append(lane)
+        return found
+
+    def lane(self, model: ModelConfig, begin_ns: int = 0, end_ns: int = NEVER_NS) -> Lane:
+        """Return one model, with its challenger, guard and health; it will speak from `begin_ns` on until `end_ns`.
 
         Raises:
             ModelError: a file is refused, or cannot run here.
             ConfigError: a symbol is on no tape, or live trading has no list of files.
         """
-        bundle = self.open(model, model.file)
+        bundle = self.open(model, model.file, begin_ns, end_ns)
         symbols = self._symbols_of(model)
         scorer = self.scorer(model, bundle, block=0 if self._span_ns == (0, 0) else BLOCK)
         outlet = Outlet(model, bundle.card, symbols, bundle.sha256)
@@ -45,14 +75,15 @@ class Deployer:
         pace = Latency(model, bundle.card, self._config.seed)
         return Lane(scorer, outlet, pace, health=self.health(model, bundle), rivals=rivals)
 
-    def open(self, model: ModelConfig, file: Path) -> Bundle:
+    def open(self, model: ModelConfig, file: Path, begin_ns: int = 0, end_ns: int = NEVER_NS) -> Bundle:
         """Read a file and see whether it may be run."""
         if self._config.mode == "live" and not model.allowed_sha256:
             raise ConfigError(f"models.{model.name}.allowed_sha256: live trading needs the list of files that may run")
         allowed = frozenset(model.allowed_sha256) or None
         bundle = open_bundle(file, allowed=allowed, now_ns=self._now_ns)
         if self._span_ns != (0, 0):
-            check_replay(bundle.card, self._span_ns, allowed=model.allow_training_span)
+            span_ns = max(begin_ns, self._span_ns[0]), min(end_ns - 1, self._span_ns[1])
+            check_replay(bundle.card, span_ns, allowed=model.allow_training_span)
         return bundle
 
     def scorer(self, model: ModelConfig, bundle: Bundle, *, block: int = 0) -> Scorer:

@@ -62,6 +62,8 @@ class Lane:
 
     Attributes:
         counts: what its outlet counts.
+        label: its name, and where several files take turns under it, its file's.
+        span_ns: when it speaks, the end not included.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class Lane:
         self.scorer, self.outlet, self._pace = scorer, outlet, pace
         self.health, self.rivals = health, rivals
         self.counts = outlet.counts
-        self.name = outlet.config.name
+        self.name = self.label = outlet.config.name
+        self.span_ns = 0, NEVER_NS
         self._pending: list[Published] = []
         self._is_checked = False
         self._watched = 0
@@ -100,7 +103,7 @@ class Lane:
     def close(self, ts_ns: int) -> list[Published]:
         """Score what is due at an instant; return what goes out for it, and in simulated time when."""
         due = self.scorer.due(ts_ns)
-        if due is None:
+        if due is None or not self.span_ns[0] <= ts_ns < self.span_ns[1]:
             return []
         self._check()
         took_ns = self._pace.draw_ns()
@@ -175,13 +178,14 @@ class Lane:
         yield self._rest()
 
     def _stretch(
-        self, executor: ThreadPoolExecutor, events: list[InboxEvent], parts: list[Pulled], *, until_ns: int
+        self, executor: ThreadPoolExecutor, events: list[InboxEvent], pieces: list[Pulled], *, until_ns: int
     ) -> tuple[Stretch, list[Pulled]]:
         """Begin to score what is complete before an instant; return it, and what is left of that instant itself."""
-        pulled = Pulled._make(np.concatenate(column) for column in zip(*parts, strict=True))
+        pulled = Pulled._make(np.concatenate(column) for column in zip(*pieces, strict=True))
         self._check()
-        end = int(np.searchsorted(pulled.ts_recv_ns, until_ns)) if until_ns else len(pulled.rows)
-        now, later = (Pulled._make(column[part] for column in pulled) for part in (slice(0, end), slice(end, None)))
+        begin, stop, end = np.searchsorted(pulled.ts_recv_ns, (*self.span_ns, until_ns or NEVER_NS)).tolist()
+        parts = slice(begin, min(stop, end)), slice(end, None)
+        now, later = (Pulled._make(column[part] for column in pulled) for part in parts)
         now = _newest_of_each(now, len(self.scorer.symbols))
         scored = executor.submit(self._score, now.windows)
         return Stretch(events, now.rows, now.ts_event_ns, now.ts_recv_ns, scored), [later]
