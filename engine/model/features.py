@@ -168,7 +168,8 @@ class FeatureSet:
         holes = self._grid.between(last_ns, bar.ts_event_ns)
         if holes is None:
             self._settle()
-            self._count[row] = 0
+            self._count[row] += 1  # a number is left out, so that nobody takes the next bar for a successor
+            self._rings.start_afresh(row, self._count[row])
             return
         close, *quote = self._last[row]
         for number, (ts_ns, elapsed) in enumerate(holes, start=1):

@@ -44,6 +44,7 @@ class Rings:
         self._flaw_room = self.warm_up_bars + block
         self._bars = np.full((len(FIELDS), symbols, 2 * self._room), np.nan)
         self._values = np.full((symbols, len(chosen), 2 * self._value_room), np.nan, np.float32)
+        self._begun = np.zeros(symbols, np.int64)
         self._flaws = np.zeros((symbols, 2 * self._flaw_room), np.bool_)
 
     def put(self, rows: Ints, numbers: Ints, ts_ns: Ints, staged: Floats, holes: Bools) -> None:
@@ -62,12 +63,16 @@ class Rings:
         values[~np.isfinite(values)] = np.nan
         self._keep(rows, numbers, values, holes)
 
+    def start_afresh(self, row: int, number: int) -> None:
+        """Forget what came before a symbol's bar of this number."""
+        self._begun[row] = number
+
     def whole(self, rows: Ints, numbers: Ints) -> Bools:
         """Tell which windows are complete: enough bars, and nothing in them that the policy excludes."""
         depth = self.warm_up_bars if self._missing == "refuse" else self._lookback
         start = numbers % self._flaw_room + (self._flaw_room - depth + 1)
         flawed = sliding_window_view(self._flaws, depth, axis=1)[rows, start].any(axis=1)
-        whole: Bools = (numbers + 1 >= self.warm_up_bars) & ~flawed
+        whole: Bools = (numbers - self._begun[rows] + 1 >= self.warm_up_bars) & ~flawed
         return whole
 
     def windows(self, rows: Ints, numbers: Ints) -> Floats32:
@@ -109,7 +114,7 @@ class Rings:
             values[np.ix_(holes, ~self._shows_holes)] = np.nan
             flaws = np.zeros(len(rows), np.bool_)
         else:
-            flaws = np.isnan(values).any(axis=1) & (numbers >= self.first)
+            flaws = np.isnan(values).any(axis=1) & (numbers - self._begun[rows] >= self.first)
             if self._missing == "refuse":
                 flaws |= holes
         place = numbers % self._value_room

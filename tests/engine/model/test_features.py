@@ -185,10 +185,12 @@ def test_a_long_silence_starts_the_symbol_afresh() -> None:
     for number in (0, 1, 2, 3):
         made.take(bar(number))
     assert made.close().size == 1
-    due = []
+    before, due = made.numbers(np.array([0])).item(), []
     for number in (30, 31, 32, 33, 34):
         made.take(bar(number))
         due += [number] * made.close().size
+        if number == 30:
+            assert made.numbers(np.array([0])).item() > before + 1
     assert due == [33, 34]
 
 
