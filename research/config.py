@@ -145,7 +145,11 @@ class FitConfig(Table):
     class_weights: Literal["none", "balanced"] = Field("balanced", description="Whether rare classes count for more.")
     precision: Literal["float32", "mixed"] = Field("float32", description="`mixed` halves the numbers on a GPU.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` is a GPU where there is one.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 is all. Another number may change the last digits.")
+    threads: int = Field(
+        1, ge=1,
+        description="CPU threads. More may be quicker on an idle machine and are many times slower on a busy one, and "
+        "another number may change the last digits.",
+    )  # fmt: skip
     tensorboard: bool = Field(False, description="Also write the losses for TensorBoard, which has to be installed.")
 
 

@@ -110,7 +110,7 @@ def run(
         ModelError: a training diverges, or the bundle to start from does not fit.
         ConfigError: a GPU was asked for and there is none.
     """
-    torch.set_num_threads(config.fit.threads or torch.get_num_threads())
+    torch.set_num_threads(config.fit.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     for number, split in enumerate(folds, 1):
         workshop = _Workshop(config, examples, split, number, len(folds), tell)
