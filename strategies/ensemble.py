@@ -1,24 +1,25 @@
-"""Trade what several models agree on: the mean of their scores, each measured by what is much for it."""
+"""Trade what several models agree on: the mean of their scores, each in deviations from what is usual for it."""
 
-from engine import Bar, CorporateAction, Signal, Strategy, VolatilityTarget
+from engine import Bar, CorporateAction, RollingZScore, Signal, Strategy, VolatilityTarget
 
 
 class Ensemble(Strategy):
-    """Buy when the mean strength of all models is above `enter`, and leave when it is below `leave`.
+    """Buy when the mean of all models is above `enter`, and leave when it is below zero.
 
-    A score as large as its model's entry in `full` counts as 1, a larger one no more than that. Nothing is decided
-    while a model is silent: each has to have a score that has not expired.
+    What is usual for a model is the mean of its last `window` scores of all symbols, so that a probability and a
+    return can be added. Nothing is decided while a model is silent: each has to have a score that has not expired.
     """
 
-    full: dict[str, float] = {"lstm": 0.2, "cnn": 0.4, "transformer": 0.01}  # noqa: RUF012  # a parameter
-    enter: float = 0.3
-    leave: float = 0.0
+    models: tuple[str, ...] = ("lstm", "cnn", "transformer")
+    window: int = 640
+    enter: float = 0.7
     risk_fraction: float = 0.001
     fraction_max: float = 0.05
 
     def on_start(self) -> None:
         self.sizing = VolatilityTarget(self.risk_fraction, self.fraction_max)
-        self.heard: dict[tuple[str, str], Signal] = {}
+        self.usual = {model: RollingZScore(self.window) for model in self.models}
+        self.said: dict[str, dict[str, tuple[float, int]]] = {}
 
     def on_bar(self, bar: Bar) -> None:
         self.sizing.update(bar)
@@ -27,12 +28,12 @@ class Ensemble(Strategy):
         self.sizing.update(action)
 
     def on_signal(self, signal: Signal) -> None:
-        symbol, self.heard[signal.symbol, signal.model] = signal.symbol, signal
-        told = [self.heard[symbol, model] for model in self.full if (symbol, model) in self.heard]
-        if len(told) < len(self.full) or min(one.ts_expire_ns for one in told) <= self.now_ns:
-            return
-        mean = sum(max(-1.0, min(1.0, one.score / self.full[one.model])) for one in told) / len(told)
-        if mean < self.leave:
+        symbol, said = signal.symbol, self.said.setdefault(signal.symbol, {})
+        if signal.model in self.usual:
+            said[signal.model] = self.usual[signal.model].update(signal.score) or 0.0, signal.ts_expire_ns
+        fresh = [score for score, until_ns in said.values() if until_ns > self.now_ns]
+        mean = sum(fresh) / len(fresh) if len(fresh) == len(self.models) else 0.0
+        if mean < 0:
             self.close_position(symbol)
         elif mean > self.enter and not self.portfolio.position(symbol).qty and not self.open_orders(symbol):
             self.order_target_percent(symbol, self.sizing.fraction(symbol, mean))

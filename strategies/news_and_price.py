@@ -1,24 +1,25 @@
 """Trade what two models say together: one of them reads prices, the other headlines and filings."""
 
-from engine import Bar, CorporateAction, Signal, Strategy, VolatilityTarget
+from engine import Bar, CorporateAction, RollingZScore, Signal, Strategy, VolatilityTarget
 
 
 class NewsAndPrice(Strategy):
-    """Buy when price and news together are above `enter`, and leave when they are below `leave`.
+    """Buy when price and news together are above `enter`, and leave when they are below zero.
 
-    Each score counts by its weight until it expires, so old news fades from the sum. Both models are heard at any time:
-    bad news closes a position without waiting for the next bar.
+    Each score is measured in deviations from its model's last `window` scores, and counts by its weight until it
+    expires: old news fades from the sum, and bad news closes a position without waiting for the next bar.
     """
 
-    weights: dict[str, float] = {"price": 5.0, "news": 0.5}  # noqa: RUF012  # a parameter, set by the configuration
-    enter: float = 0.2
-    leave: float = 0.0
+    weights: dict[str, float] = {"price": 0.5, "news": 0.5}  # noqa: RUF012  # a parameter
+    window: int = 60
+    enter: float = 0.5
     risk_fraction: float = 0.005
-    fraction_max: float = 0.2
+    fraction_max: float = 0.5
 
     def on_start(self) -> None:
         self.sizing = VolatilityTarget(self.risk_fraction, self.fraction_max)
-        self.heard: dict[tuple[str, str], Signal] = {}
+        self.usual = {model: RollingZScore(self.window) for model in self.weights}
+        self.said: dict[str, dict[str, tuple[float, int]]] = {}
 
     def on_bar(self, bar: Bar) -> None:
         self.sizing.update(bar)
@@ -27,10 +28,12 @@ class NewsAndPrice(Strategy):
         self.sizing.update(action)
 
     def on_signal(self, signal: Signal) -> None:
-        symbol, self.heard[signal.symbol, signal.model] = signal.symbol, signal
-        told = [self.heard[symbol, model] for model in self.weights if (symbol, model) in self.heard]
-        strength = sum(self.weights[one.model] * one.score for one in told if one.ts_expire_ns > self.now_ns)
-        if strength < self.leave:
+        symbol, said = signal.symbol, self.said.setdefault(signal.symbol, {})
+        if signal.model in self.usual:
+            said[signal.model] = self.usual[signal.model].update(signal.score) or 0.0, signal.ts_expire_ns
+        fresh = [(model, score) for model, (score, until_ns) in said.items() if until_ns > self.now_ns]
+        strength = sum(self.weights[model] * score for model, score in fresh)
+        if strength < 0:
             self.close_position(symbol)
         elif strength > self.enter and not self.portfolio.position(symbol).qty and not self.open_orders(symbol):
             self.order_target_percent(symbol, self.sizing.fraction(symbol, strength))

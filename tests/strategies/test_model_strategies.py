@@ -6,7 +6,7 @@ without a network, when the price is 100.
 """
 
 from collections.abc import Iterable
-from math import inf, log
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.runs import OPEN_NS, HeldFeed, bar, configuration, market, replayed, 
 from tests.strategies.wishes import wishes
 
 BARS = [bar("AAA", minute, 100.0 + minute % 2) for minute in range(60)]
+ROOT = 2**0.5
 SIZE = {"risk_fraction": 0.10001 * log(1.01), "fraction_max": 0.5}
 ALL = (LSTMForecast, CNNPattern, TransformerForecast, NewsAndPrice, Ensemble)
 
@@ -41,30 +42,37 @@ def asked(use: type[Strategy], *signals: Signal, events: Iterable[MarketEvent] =
     return told
 
 
+def usual(model: str, until: int = 25) -> list[Signal]:
+    """Return two scores of 0: in a window of 3 whatever follows lies the root of 2 deviations from the mean."""
+    return [said(until - 2, 0.0, model), said(until - 1, 0.0, model)]
+
+
 # --- lstm_forecast -------------------------------------------------------------------------------------------------
 
 
 def lstm(*signals: Signal, **over: Any) -> list[str]:
-    return asked(LSTMForecast, *signals, **{"enter": 0.1, "leave": 0.0, "full": 0.2, **over})
+    return asked(LSTMForecast, *usual("lstm"), *signals, **{"window": 3, "enter": 1.0, "full": ROOT, **over})
 
 
-def test_a_forecast_is_bought_by_its_strength() -> None:
-    """0.2 of 0.2 is a whole position, 0.15 three quarters of it, and 0.9 no more than whole."""
+def test_a_forecast_is_bought_by_how_unusual_it_is() -> None:
+    """Two scores of 0 and one above are the root of 2: whole where that is `full`, half where `full` is twice that."""
     assert lstm(said(31, 0.2)) == ["31:01 buy 100"]
-    assert lstm(said(31, 0.15)) == ["31:01 buy 75"]
-    assert lstm(said(31, 0.9)) == ["31:01 buy 100"]
+    assert lstm(said(31, 0.002)) == ["31:01 buy 100"]
+    assert lstm(said(31, 0.2), full=2 * ROOT) == ["31:01 buy 50"]
+    assert lstm(said(31, 0.2), full=0.1) == ["31:01 buy 100"]
+    assert lstm(said(31, 0.2), enter=1.5) == []
 
 
 def test_a_wilder_symbol_is_bought_less() -> None:
-    """Closes of 100 and 102 by turns move twice as far, so the same score buys half: 50 shares, less the rounding."""
+    """Closes of 100 and 102 by turns move twice as far, so the same score buys half, and 50 shares cost half."""
     wild = [bar("AAA", minute, 100.0 + 2 * (minute % 2)) for minute in range(60)]
     assert lstm(said(31, 0.2), events=wild) == ["31:01 buy 50"]
 
 
 def test_a_position_is_kept_until_the_forecast_turns() -> None:
-    """Between `leave` and `enter` nothing is traded, and a better score adds nothing."""
-    told = lstm(said(31, 0.15), said(33, 0.2), said(35, 0.01), said(37, -0.01), said(39, 0.05))
-    assert told == ["31:01 buy 75", "37:01 sell 75"]
+    """Of 0, 0.2, 0.3 the last is above the mean but less than 1.5 deviations; of 0.2, 0.3, 0.1 it is below."""
+    told = lstm(said(31, 0.2), said(33, 0.3), said(35, 0.1), said(37, 0.1), enter=1.4)
+    assert told == ["31:01 buy 100", "35:01 sell 100"]
 
 
 def test_a_forecast_never_sells_short() -> None:
@@ -72,14 +80,16 @@ def test_a_forecast_never_sells_short() -> None:
     assert lstm(said(31, -0.9)) == []
 
 
-def test_before_the_volatility_is_known_no_forecast_is_bought() -> None:
-    """Twenty returns take 21 bars."""
-    assert lstm(said(20, 0.2)) == []
-    assert lstm(said(21, 0.2)) != []
+def test_before_anything_is_known_no_forecast_is_bought() -> None:
+    """Twenty returns take 21 bars; and what is usual takes a window of scores."""
+    first = [said(18, 0.0), said(19, 0.0)]
+    assert asked(LSTMForecast, *first, said(20, 0.2), window=3, full=ROOT) == []
+    assert asked(LSTMForecast, *first, said(21, 0.2), window=3, full=ROOT) != []
+    assert asked(LSTMForecast, *first, said(21, 0.2), window=4, full=ROOT) == []
 
 
 def test_each_symbol_goes_by_its_own_forecast() -> None:
-    """A score for one moves nothing of the other."""
+    """What is usual is so of all; what is bought is the one that is liked."""
     both = [*BARS, *(bar("BBB", minute, 50.0 + minute % 2) for minute in range(60))]
     assert lstm(said(31, 0.2), said(32, -0.2, symbol="BBB"), events=both) == ["31:01 buy 100"]
 
@@ -164,54 +174,58 @@ def test_from_long_to_short_takes_two_signals() -> None:
 
 
 def both(*signals: Signal, **over: Any) -> list[str]:
-    return asked(NewsAndPrice, *signals, **{"weights": {"price": 1.0, "news": 0.5}, "enter": 0.5, "leave": 0.0, **over})
+    weights = {"price": 0.6 / ROOT, "news": 0.4 / ROOT}
+    params = {"weights": weights, "window": 3, "enter": 0.7, **over}
+    return asked(NewsAndPrice, *usual("price"), *usual("news"), *signals, **params)
 
 
 def test_price_and_news_count_together() -> None:
-    """0.4 and half of 0.8 are 0.8; either alone is not enough."""
-    assert both(said(31, 0.4, "price")) == []
-    assert both(said(31, 0.8, "news")) == []
-    assert both(said(29, 0.8, "news"), said(31, 0.4, "price")) == ["31:01 buy 80"]
+    """0.6 and 0.4 are 1; either alone is not enough."""
+    assert both(said(31, 0.2, "price")) == []
+    assert both(said(31, 0.2, "news")) == []
+    assert both(said(29, 0.2, "news"), said(31, 0.2, "price")) == ["31:01 buy 100"]
 
 
 def test_bad_news_closes_without_waiting_for_a_bar() -> None:
-    """0.6 less half of 1.0 holds; less half of another two does not."""
-    told = both(said(31, 0.6, "price"), said(33, -1.0, "news"), said(34, -1.4, "news"))
-    assert told == ["31:01 buy 60", "34:01 sell 60"]
+    """0.42 of the price and 0.64 of the news buy; then the news is as far below its usual, and the price less above."""
+    weights = {"price": 0.3, "news": 0.45}
+    told = both(said(29, 0.2, "news"), said(31, 0.2, "price"), said(32, -9.0, "news"), weights=weights)
+    assert told == ["31:01 buy 100", "32:01 sell 100"]
 
 
 def test_old_news_no_longer_counts() -> None:
     """It expired before the price model spoke."""
-    assert both(said(29, 0.8, "news", until=30), said(31, 0.4, "price")) == []
-
-
-def test_a_model_without_a_weight_is_not_heard() -> None:
-    """Another strategy of the run may want it."""
-    assert both(said(31, 0.9, "other")) == []
+    assert both(said(29, 0.2, "news", until=30), said(31, 0.2, "price")) == []
 
 
 # --- ensemble ------------------------------------------------------------------------------------------------------
 
 
 def together(*signals: Signal, **over: Any) -> list[str]:
-    return asked(Ensemble, *signals, **{"full": {"lstm": 0.2, "cnn": 0.5}, "enter": 0.5, "leave": 0.0, **over})
+    params = {"models": ["lstm", "cnn"], "window": 3, "enter": 1.0, **over}
+    return asked(Ensemble, *usual("lstm"), *usual("cnn"), *signals, **params)
 
 
-def test_each_score_is_measured_by_what_is_much_for_its_model() -> None:
-    """0.2 of 0.2 is whole and 0.3 of 0.5 is 0.6: together 0.8. A score beyond its measure counts as whole."""
-    assert together(said(30, 0.2), said(31, 0.3, "cnn")) == ["31:01 buy 80"]
-    assert together(said(30, 9.0), said(31, 0.3, "cnn")) == ["31:01 buy 80"]
+def test_a_probability_and_a_return_count_alike() -> None:
+    """Both are unusual for their models, whatever their numbers."""
+    assert together(said(30, 0.002), said(31, 30.0, "cnn")) == ["31:01 buy 100"]
+
+
+def test_one_model_alone_is_no_agreement() -> None:
+    """The mean of the root of 2 and 0 is 0.7, less than 1."""
+    assert together(said(30, 0.2)) == []
+    assert together(said(30, 0.2), said(31, 0.0, "cnn")) == []
 
 
 def test_while_a_model_is_silent_nothing_is_decided() -> None:
     """One that has not spoken, and one whose word has expired."""
-    assert together(said(31, 0.2)) == []
+    assert asked(Ensemble, *usual("lstm"), said(31, 0.2), models=["lstm", "cnn"], window=3, enter=0.1) == []
     assert together(said(29, 0.2, until=30), said(31, 0.5, "cnn")) == []
 
 
 def test_when_they_no_longer_agree_it_is_sold() -> None:
-    """The mean of 1 and -1.2, cut at -1, is 0 and holds; that of 0.5 and -1 does not."""
-    told = together(said(30, 0.2), said(31, 0.5, "cnn"), said(33, -0.6, "cnn"), said(35, 0.1))
+    """A word that turns outweighs one that has become usual."""
+    told = together(said(30, 0.2), said(31, 0.5, "cnn"), said(33, -9.0, "cnn"), said(35, -9.0))
     assert told == ["31:01 buy 100", "35:01 sell 100"]
 
 
@@ -226,17 +240,29 @@ def test_without_a_signal_nothing_is_traded(use: type[Strategy]) -> None:
 
 @pytest.mark.parametrize("use", ALL)
 def test_a_split_is_no_volatility(use: type[Strategy]) -> None:
-    """10 for 1 at minute 25, then the same market at a tenth: the size in dollars is that of before."""
+    """10 for 1 at minute 25, then the same market at a tenth: ten times the shares, give or take what rounding took."""
     ts_ns = OPEN_NS + 25 * MINUTE_NS + SECOND_NS
     after = [bar("AAA", minute, 10.0 + minute % 2 / 10) for minute in range(25, 60)]
-    events: list[Any] = [*BARS[:25], CorporateAction("AAA", ts_ns, ts_ns, "split", 10, 1), *after]
-    told = asked(use, *(said(31, inf, model) for model in awaited(use)), events=events)
-    assert [line.removesuffix("0") for line in told] == ["31:01 buy 100"]
+    split: list[Any] = [*BARS[:25], CorporateAction("AAA", ts_ns, ts_ns, "split", 10, 1), *after]
+    words = [one for model in awaited(use) for one in [*usual(model), said(31, 9.0, model)]]
+    (before,), (found,) = (asked(use, *words, events=events, **quick(use)) for events in (BARS, split))
+    assert int(found.split()[-1]) // 10 == int(before.split()[-1])
 
 
 def awaited(use: type[Strategy]) -> tuple[str, ...]:
     """Return the models that a strategy waits for."""
-    return tuple(getattr(use, "full", {})) if use is Ensemble else ("price",) if use is NewsAndPrice else ("any",)
+    return {Ensemble: ("lstm", "cnn", "transformer"), NewsAndPrice: ("price",)}.get(use, ("any",))
+
+
+def quick(use: type[Strategy]) -> dict[str, int]:
+    """Return a window of three scores for those that have one."""
+    return {"window": 3} if hasattr(use, "window") else {}
+
+
+@pytest.mark.parametrize("use", [NewsAndPrice, Ensemble])
+def test_a_model_that_is_not_named_is_not_heard(use: type[Strategy]) -> None:
+    """Another strategy of the run may want it."""
+    assert asked(use, *usual("other"), said(31, 0.9, "other"), **quick(use)) == []
 
 
 @pytest.mark.parametrize("use", ALL)
@@ -245,7 +271,7 @@ def test_it_trades_what_a_network_says(use: type[Strategy], tmp_path: Path) -> N
     names = ("price", "news", "lstm", "cnn", "transformer")
     file = nets.bundle(tmp_path, nets.NaNAbove(99.0))
     models = [{"name": name, "file": str(file), "device": "cpu"} for name in names]
-    params = {"enter": 0.001} | ({} if use is TransformerForecast else {"leave": -0.001})
+    params = {"enter": 0.001} | ({"leave": -0.001} if use is CNNPattern else {}) | quick(use)
     tree = configuration(
         HeldFeed.hold(market(3, 120, ("AAA", "BBB"))), models=models, strategies=[strategy(use, **params)]
     )
