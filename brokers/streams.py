@@ -21,6 +21,7 @@ import pyarrow as pa
 from brokers.merge import Array, Chunk, Stream
 from brokers.tape import KINDS, Column, as_numpy, columns, int64s
 from brokers.tape_reader import Tape, check_order
+from engine import tail
 from engine.errors import TapeError
 from engine.events import EVENT_CLASS, MarketEvent, News, Record
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _MARKET = tuple(KINDS.values())
+_PAGES = "select cast(body as blob), lines from pages order by first_seq"
 _decode_record = msgspec.json.Decoder(Record).decode
 
 
@@ -184,9 +186,12 @@ class JournalStream:
         try:
             connection = sqlite3.connect(f"file:{quote(str(self._path.absolute()))}?mode=ro", uri=True)
             with closing(connection):
-                for (body,) in connection.execute("select body from pages order by first_seq"):
-                    page: bytes = body.encode() if isinstance(body, str) else body
-                    yield from filter(None, page.split(b"\n"))
+                newest, seq = tail.read(self._path), 1
+                for body, count in connection.execute(_PAGES):
+                    yield from filter(None, body.split(b"\n"))
+                    seq += count
+                if newest.first_seq == seq:
+                    yield from newest.lines
         except sqlite3.Error as error:
             raise TapeError(f"{self._path}: no journal, or a damaged one: {error}") from None
 

@@ -34,7 +34,7 @@ RUN_JOURNAL, BACKTEST_JOURNAL = "run.journal", "backtest.journal"
 BACKTEST_LOG = "backtest.log.jsonl"
 COLLECT_AFTER = 10_000, 20, 500
 """Thresholds of the garbage collector in a daemon: a look through all books halts it for a tenth of a second."""
-SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+JOURNAL_SUFFIXES = ("", "-tail", "-wal", "-shm", "-journal")
 
 
 def check(config: RunConfig) -> str:
@@ -191,7 +191,7 @@ def _put_aside(path: Path) -> None:
     number = 1
     while (kept := path.with_stem(f"{path.stem}-{number}")).exists():
         number += 1
-    for suffix in SQLITE_SUFFIXES:
+    for suffix in JOURNAL_SUFFIXES:
         if (file := path.with_name(path.name + suffix)).exists():
             file.rename(kept.with_name(kept.name + suffix))
 
@@ -246,5 +246,5 @@ def _nothing_left_on_failure(folder: Path, partial: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    for suffix in SQLITE_SUFFIXES:
+    for suffix in JOURNAL_SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)

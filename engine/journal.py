@@ -4,7 +4,7 @@ A SQLite file in WAL mode whose table `pages` holds JSON lines; each page carrie
 end, so the hash of a run does not depend on how its lines fell into pages, and any tool that can read SQLite can check
 it. State is a fold over these lines. A journal that is opened again first *follows*: the run is done over, each record
 it produces is compared with the recorded one, and only past the last recorded line is anything appended. Restart and
-`onetape verify` are that one mechanism.
+`onetape verify` are that one mechanism. Commits that do not fill a page yet stand in a file beside it (`engine.tail`).
 """
 
 from __future__ import annotations
@@ -15,30 +15,20 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from engine import tail
 from engine.errors import Divergence, JournalError, JournalWriteError
 from engine.events import Event, Record, RunEnded, RunStarted
+from engine.pages import SCHEMA_VERSION, connect, last_digest, lines
 
-SCHEMA_VERSION = 1
+__all__ = ["PAGE_LINES", "SCHEMA_VERSION", "Journal", "digest", "encode", "header", "is_ended", "read"]
+
 PAGE_LINES: Final = 256
-PRAGMAS = {
-    "batch": ("page_size = 32768", "journal_mode = memory", "synchronous = off"),
-    "process": ("journal_mode = wal", "synchronous = normal"),
-    "power": ("journal_mode = wal", "synchronous = full"),
-}
-"""What SQLite promises of a commit: nothing before the end, to survive a kill, to survive a power cut."""
-
-TABLES = """
-create table if not exists pages
-    (first_seq integer primary key, lines integer not null, body text not null, digest text not null);
-create table if not exists notes (key text primary key, value text not null);
-"""
-
-REFUSALS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-"""What SQLite says where the disk, and not the file, is the trouble; finer codes add a multiple of 256."""
+TAIL_PAGES_MAX: Final = 4
+"""How many pages the tail may hold before a commit, and with it an order, waits for them to be written."""
 
 _encoder = msgspec.json.Encoder()
 encode, _encode_lines = _encoder.encode, _encoder.encode_lines
@@ -49,7 +39,7 @@ class Journal:
     """Write records; optionally follow recorded ones first.
 
     `durability`: `batch` commits full pages (a replay can be done again), `process` commits whenever `commit` is called
-    (survives SIGKILL), `power` also waits for the disk.
+    (survives SIGKILL), to the tail, `power` to a page, and waits for the disk.
 
     Attributes:
         observer: called with every record that is written anew; it may only take note.
@@ -69,19 +59,24 @@ class Journal:
         self.observer: Callable[[Event], None] | None = None
         self._durability = durability
         self._page: list[Event] = []
+        self._kept: list[bytes] = []  # the commits in the tail, and how many records they are
+        self._kept_lines = 0
+        self._tail = tail.Tail(self.path)
         self._hash = hashlib.sha256()
-        self._connection = _connect(self.path, durability, frozen=frozen)
+        self._connection = connect(self.path, durability, frozen=frozen)
         try:
-            recorded = _lines(self._connection, self.path)
+            recorded = lines(self._connection, self.path)
             self._next = next(recorded, None)
             if self._next is not None and not follow:
                 told = "holds a run already; continue it, or give this one a folder of its own"
                 raise JournalError(f"{self.path} {told}")
+            self._recorded = recorded
+            self._comparing = self._next is not None or frozen
+            if not self._comparing:
+                self._tail.clear()  # of a commit that a kill cut off
         except JournalError:
             self._connection.close()
             raise
-        self._recorded = recorded
-        self._comparing = self._next is not None or frozen
 
     @property
     def following(self) -> bool:
@@ -104,7 +99,18 @@ class Journal:
     def commit(self) -> None:
         """Make every record so far survive the process; a no-op in a batch."""
         if self._page and self._durability != "batch":
+            if self._durability == "power" or self._kept_lines >= TAIL_PAGES_MAX * PAGE_LINES:
+                self._write()
+            else:
+                self._keep()
+
+    def turn(self) -> None:
+        """Commit, and put what fills a page into one: for the moments in which no order waits for it."""
+        self.commit()
+        if self._kept_lines >= PAGE_LINES:
             self._write()
+            with suppress(OSError):  # the next commit tells
+                self._begin_tail()
 
     def digest(self) -> str:
         """Return the SHA-256 over all lines so far."""
@@ -122,6 +128,7 @@ class Journal:
     def abandon(self) -> None:
         """Close the file without what the disk refused."""
         self._page = []
+        self._tail.close()
         self._recorded.close()
         self._connection.close()
 
@@ -155,19 +162,51 @@ class Journal:
         self._hash.update(line + b"\n")
         self._next = next(self._recorded, None)
         self._comparing = self._next is not None or self.frozen
+        if not self._comparing:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Put what another process left in the tail into a page, before anything is appended."""
+        newest = tail.read(self.path)
+        if newest.lines and newest.after == last_digest(self._connection):
+            self._insert(b"\n".join([*newest.lines, b""]), self._hash)
+        self._tail.clear()
+
+    def _keep(self) -> None:
+        body = _encode_lines(self._page)
+        try:
+            if not self._tail.begun:
+                self._begin_tail()
+            self._tail.keep(body)
+        except OSError as error:
+            raise self._refused(self.seq - len(self._page) + 1, error) from error
+        self._kept.append(body)
+        self._kept_lines += len(self._page)
+        self._page = []
+
+    def _begin_tail(self) -> None:
+        self._tail.begin(self.seq - len(self._page) + 1, self._hash.hexdigest())
 
     def _write(self) -> None:
-        if not self._page:
-            return
-        body, chain = _encode_lines(self._page), self._hash.copy()
-        chain.update(body)
-        first = self.seq - len(self._page) + 1
-        row = (first, len(self._page), body.decode(), chain.hexdigest())
+        if self._page or self._kept:
+            body, chain = b"".join([*self._kept, _encode_lines(self._page)]), self._hash.copy()
+            chain.update(body)
+            self._insert(body, chain)
+            self._page, self._kept, self._kept_lines, self._hash = [], [], 0, chain
+        if self._tail.begun:
+            self._tail.clear()
+
+    def _insert(self, body: bytes, chain: Any) -> None:
+        count = body.count(b"\n")
+        first = self.seq - count + 1
         try:
+            row = (first, count, body.decode(), chain.hexdigest())
             self._connection.execute("insert into pages values (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
-            raise JournalWriteError(f"{self.path}: the disk refused records {first} to {self.seq}: {error}") from error
-        self._page, self._hash = [], chain
+            raise self._refused(first, error) from error
+
+    def _refused(self, first: int, error: Exception) -> JournalWriteError:
+        return JournalWriteError(f"{self.path}: the disk refused records {first} to {self.seq}: {error}")
 
 
 def read(path: Path | str) -> Generator[Record, None, None]:
@@ -176,14 +215,13 @@ def read(path: Path | str) -> Generator[Record, None, None]:
     Raises:
         JournalError: missing, no journal, of another schema, or a broken chain, named by its page.
     """
-    connection = _connect(Path(path), "process", frozen=True)
-    try:
-        for line in _lines(connection, Path(path)):
-            yield _decode(line)
-    except msgspec.DecodeError as error:
-        raise JournalError(f"{path}: a record that this version cannot read: {error}") from error
-    finally:
-        connection.close()
+    number = 0
+    with closing(connect(Path(path), "process", frozen=True)) as connection:
+        try:
+            for number, line in enumerate(lines(connection, Path(path)), 1):  # noqa: B007
+                yield _decode(line)
+        except msgspec.DecodeError as error:
+            raise JournalError(f"{path}: record {number} is one that this version cannot read: {error}") from error
 
 
 def header(path: Path | str) -> RunStarted:
@@ -206,70 +244,9 @@ def is_ended(path: Path | str) -> bool:
 
 
 def digest(path: Path | str) -> str:
-    """Return the SHA-256 of a whole journal, as its last page states it, after checking the chain."""
-    for _ in read(path):
-        pass
-    connection = _connect(Path(path), "process", frozen=True)
-    row = connection.execute("select digest from pages order by first_seq desc limit 1").fetchone()
-    connection.close()
-    return str(row[0]) if row else hashlib.sha256().hexdigest()
-
-
-def _connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection:
-    if frozen and not path.is_file():
-        raise JournalError(f"no journal at {path}")
-    connection: sqlite3.Connection | None = None
-    try:
-        if frozen:
-            _finish_close(path)
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            if not connection.execute("select 1 from sqlite_master").fetchone():
-                connection.close()  # its run was killed before the first record: as good as empty
-                connection = sqlite3.connect(":memory:", isolation_level=None)
-                connection.executescript(TABLES)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, isolation_level=None)
-            for pragma in PRAGMAS[durability]:
-                connection.execute(f"pragma {pragma}")
-            connection.executescript(TABLES)
-        connection.execute("select first_seq, lines, body, digest from pages limit 1")
-    except (sqlite3.Error, OSError) as error:
-        if connection is not None:
-            connection.close()
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSALS and not frozen:
-            raise JournalWriteError(f"{path}: the disk refused a new journal: {error}") from error
-        wrong = "is no journal" if path.is_file() else "cannot be written"
-        raise JournalError(f"{path} {wrong}: {error}") from error
-    return connection
-
-
-def _finish_close(path: Path) -> None:
-    """Let SQLite undo what a kill in the middle of `close` left half done; who only reads may not."""
-    if path.with_name(f"{path.name}-journal").exists():
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("select 1 from sqlite_master").fetchone()
-
-
-def _lines(connection: sqlite3.Connection, path: Path) -> Generator[bytes, None, None]:
-    chain, expected = hashlib.sha256(), 1
-    pages = connection.execute("select first_seq, lines, cast(body as blob), digest from pages order by first_seq")
-    try:
-        for first, count, body, recorded in pages:
-            chain.update(body)
-            lines = body.split(b"\n")[:-1]
-            if first != expected or len(lines) != count or chain.hexdigest() != recorded:
-                last = first + count - 1
-                raise JournalError(f"{path}: the hash chain breaks in the page of records {first} to {last}")
-            if expected == 1:
-                _check_schema(lines[0], path)
-            expected += count
-            yield from lines
-    except sqlite3.Error as error:
-        raise JournalError(f"{path} is damaged after record {expected - 1}: {error}") from error
-
-
-def _check_schema(header: bytes, path: Path) -> None:
-    version = msgspec.json.decode(header).get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
-        raise JournalError(f"{path} has journal schema {version}; this version reads {SCHEMA_VERSION}")
+    """Return the SHA-256 over all lines of a journal, after checking its chain."""
+    whole = hashlib.sha256()
+    with closing(connect(Path(path), "process", frozen=True)) as connection:
+        for line in lines(connection, Path(path)):
+            whole.update(line + b"\n")
+    return whole.hexdigest()

@@ -111,7 +111,7 @@ class Daemon:
                 process(event)
                 if stage is not None:
                     stage.take(event)
-            self.core.journal.commit()
+            self.core.journal.turn()
 
     async def _show(self) -> None:
         with status.view(self) as show:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -238,3 +240,20 @@ def at_end(path: Path) -> tuple[Snapshot, dict[str, str]]:
             orders[record.client_order_id] = f"filled {record.execution_id}"
     assert last is not None
     return last, orders
+
+
+class Room:
+    """What is left of a disk for the tail of a journal, in the place of `os` there; its last write is cut off."""
+
+    def __init__(self, left_bytes: int) -> None:
+        self.left_bytes = left_bytes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, file: int, data: bytes) -> int:
+        part = data[: self.left_bytes]
+        self.left_bytes -= len(part)
+        if not part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(file, part)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import gzip
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pyarrow.parquet as pq
 import pytest
 
 from brokers.tape_writer import TapeWriter
-from engine import cli, daemon, journal
+from engine import cli, daemon, journal, tail
 from engine.events import RunStarted
 from engine.risk.limits import SMALL_ACCOUNT
 from tests.runs import EVERYTHING, OPEN_NS, bar, configuration, market, on_tape, strategy, toml, write_tapes
@@ -397,8 +399,26 @@ def stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A run that was stopped before its end, and would go on."""
     monkeypatch.setattr(daemon, "_report", lambda _config, _path: 0)
     assert cli.main(["run", str(desk.config)]) == 0
-    _rewrite(desk, lambda pages: pages[:-2])
+    records, noted = [*journal.read(desk.journal)][:-2], _noted(desk)
+    desk.journal.unlink()
+    book = journal.Journal(desk.journal)
+    book.note("config", noted)
+    for number, record in enumerate(records, 1):
+        book.append(record)
+        book.commit()
+        if number % 2 == 0 and number < len(records) - 3:
+            book.digest()  # a page ends here, and the last records stand in the tail
+    book.abandon()
+    with closing(sqlite3.connect(desk.journal)) as connection:
+        connection.execute("pragma journal_mode = delete")  # so that who reads leaves no files of SQLite's
     return desk
+
+
+def _noted(desk: Desk) -> str:
+    book = journal.Journal(desk.journal, follow=True, frozen=True)
+    noted = book.noted("config")
+    book.abandon()
+    return noted
 
 
 Page = tuple[int, int, str, str]
@@ -416,11 +436,9 @@ def _rewrite(desk: Desk, change: Callable[[list[Page]], list[Page]]) -> None:
 
 def _renewed(desk: Desk, **fields: Any) -> None:
     """Write the journal again with another header, its chain in order."""
-    records = [*journal.read(desk.journal)]
-    book = journal.Journal(desk.journal, follow=True, frozen=True)
-    noted = book.noted("config")
-    book.abandon()
+    records, noted = [*journal.read(desk.journal)], _noted(desk)
     desk.journal.unlink()
+    tail.beside(desk.journal).unlink()
     renewed = journal.Journal(desk.journal)
     renewed.note("config", noted)
     first = records[0]
@@ -453,6 +471,59 @@ def test_a_journal_with_a_broken_chain_is_told_by_its_page(
     _rewrite(stopped, damage)
     told = refused(stopped, [command, str(stopped.config if command == "run" else stopped.journal)], capsys)
     assert f"{stopped.journal}: the hash chain breaks in the page of records" in told
+
+
+def _letter_of_a_record(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[1].replace(b'"ts_event_ns":1', b'"ts_event_ns":2', 1), *lines[2:]]
+
+
+def _commit_taken_out(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], *lines[3:]]
+
+
+def _commits_swapped(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], *lines[3:5], *lines[1:3], *lines[5:]]
+
+
+def _another_place(lines: list[bytes]) -> list[bytes]:
+    return [b"1" + lines[0], *lines[1:]]
+
+
+def _no_lines(_: list[bytes]) -> list[bytes]:
+    return [b"a list of things to buy", b"bread", b""]
+
+
+def _another_journal(lines: list[bytes]) -> list[bytes]:
+    head, content = b"7 " + b"0" * 64 + b"\n", lines[1] + b"\n"
+    return [head[:-1], lines[1], b"%08x" % crc32(content, crc32(head)), b""]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (_letter_of_a_record, "records {first} to {first} are not as they were written"),
+        (_commit_taken_out, "records {first} to {first} are not as they were written"),
+        (_commits_swapped, "records {first} to {first} are not as they were written"),
+        (_another_place, "records 1{first} to 1{first} are not as they were written"),
+        (_no_lines, "is no tail of a journal; put it elsewhere"),
+        (_another_journal, "does not go on from the end of {journal}, record {last}, but begins with 7"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "verify", "report"])
+def test_a_tail_that_is_not_as_it_was_written_is_told(
+    damage: Callable[[list[bytes]], list[bytes]],
+    named: str,
+    command: str,
+    stopped: Desk,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By its name and by its record; nothing of it is guessed, continued or removed."""
+    path = tail.beside(stopped.journal)
+    first = tail.read(stopped.journal).first_seq
+    path.write_bytes(b"\n".join(damage(path.read_bytes().split(b"\n"))))
+    told = refused(stopped, [command, str(stopped.config if command == "run" else stopped.journal)], capsys)
+    assert f"{path}: " in told or f"{path} " in told
+    assert named.format(first=first, last=first - 1, journal=stopped.journal) in told
 
 
 @pytest.mark.parametrize("command", ["run", "verify"])

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from engine import Bar, Strategy, daemon, journal
+from engine import Bar, Strategy, daemon, journal, tail
 from engine.clock import ManualClock
 from engine.config import from_dict
 from engine.errors import JournalWriteError
@@ -32,6 +32,7 @@ from engine.stopwatch import Stopwatch
 from tests.runs import (
     REPOSITORY,
     HeldFeed,
+    Room,
     bar,
     busy,
     configuration,
@@ -193,11 +194,12 @@ class Wire:
         self.venue.submit(approved)
 
 
-def nearly_full(folder: Path, pages: int, tree: dict[str, Any]) -> tuple[Run, list[str]]:
+def nearly_full(folder: Path, pages: int, tree: dict[str, Any], patch: pytest.MonkeyPatch) -> tuple[Run, list[str]]:
     """Build a run whose journal may grow by some pages of the disk; return it and the orders that get out."""
     ledger = Journal(folder / "run.journal")
     (used,) = ledger._connection.execute("pragma page_count").fetchone()
     ledger._connection.execute(f"pragma max_page_count = {used + pages}")
+    patch.setattr(tail, "os", Room(pages * 2_000))
     run = Run(from_dict(tree), ledger)
     wire: Any = Wire(run.core.broker)
     run.core.broker = wire
@@ -214,13 +216,15 @@ def walk(run: Run) -> None:
 
 @pytest.mark.parametrize("bars", [None, "5min"])
 @pytest.mark.parametrize("pages", [0, 1, 5, 11, 16])
-def test_a_disk_that_fills_up_halts_before_anything_is_sent(pages: int, bars: str | None, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_halts_before_anything_is_sent(
+    pages: int, bars: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not one order is at the venue that is not in the journal, wherever the disk gives out."""
     more = busy()
     for table in more["strategies"]:
         table["bar"] = bars
     tree = configuration(HeldFeed.hold(market(1, 90)), tmp_path, **more)
-    run, sent = nearly_full(tmp_path, pages, tree)
+    run, sent = nearly_full(tmp_path, pages, tree, monkeypatch)
     with pytest.raises(JournalWriteError, match="the disk refused") as told:
         walk(run)
     assert told.value.exit_code == DISK
@@ -241,9 +245,10 @@ def test_a_run_that_a_full_disk_stopped_goes_on_when_there_is_room(
     assert daemon.run(undisturbed) == 0
     config = from_dict(tree)
     config.out_dir.mkdir()
-    run, _ = nearly_full(config.out_dir, 4, tree)
-    with pytest.raises(JournalWriteError):
-        walk(run)
+    with monkeypatch.context() as patch:
+        run, _ = nearly_full(config.out_dir, 9, tree, patch)
+        with pytest.raises(JournalWriteError):
+            walk(run)
     run.journal.abandon()
     assert daemon.run(config) == 0
     ends = [journal.digest(one.out_dir / daemon.RUN_JOURNAL) for one in (config, undisturbed)]

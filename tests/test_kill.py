@@ -138,7 +138,8 @@ def test_a_stop_is_clean_and_takes_less_than_two_seconds(desk: Desk, undisturbed
     assert process.returncode == 0
     assert took_s < STOP_S
     path = desk.folder / out / daemon.RUN_JOURNAL
-    assert not path.with_name(path.name + "-wal").exists(), "the journal was not closed"
+    for suffix in ("-wal", "-tail"):
+        assert not path.with_name(path.name + suffix).exists(), "the journal was not closed"
     assert 0 < sum(1 for _ in journal.read(path)) < sum(1 for _ in journal.read(undisturbed))
     assert not journal.is_ended(path)
     assert desk.stop(out, number, dots=1) == 0, "a stop while it does over what the journal holds"

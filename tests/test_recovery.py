@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import daemon, journal
+from engine import daemon, journal, tail
 from engine.config import RunConfig, from_dict
 from engine.errors import Divergence, JournalError
 from engine.events import Approved, Denied, TradingStateChanged
@@ -36,77 +40,90 @@ def finished(tree: dict[str, Any]) -> tuple[RunConfig, Path]:
     return config, config.out_dir / daemon.RUN_JOURNAL
 
 
-def pages(path: Path) -> list[int]:
-    """Return the first record of each page, which is what one commit wrote."""
-    with sqlite3.connect(path) as connection:
-        found = [row[0] for row in connection.execute("select first_seq from pages order by first_seq")]
-    connection.close()
-    return found
+def length(path: Path) -> int:
+    """Return the number of records."""
+    return sum(1 for _ in journal.read(path))
 
 
-def cut(whole: Path, from_seq: int, target: Path) -> None:
-    """Make a journal that ends before a page."""
-    shutil.copy(whole, target)
-    with sqlite3.connect(target) as connection:
-        connection.execute("delete from pages where first_seq >= ?", (from_seq,))
-    connection.close()
+def commits(tree: dict[str, Any]) -> list[int]:
+    """Return after how many records a kill may leave a run: none, and those of each commit, which on disk is a page."""
+    apart = {**tree, "out_dir": f"{tree['out_dir']}-on-disk", "journal": {"durability": "power"}}
+    _, path = finished(apart)
+    with closing(sqlite3.connect(path)) as connection:
+        return [first - 1 for (first,) in connection.execute("select first_seq from pages order by first_seq")]
+
+
+def cut(
+    whole: Path,
+    number: int,
+    target: Path,
+    durability: str = "process",
+    leave: Callable[[journal.Journal], None] = journal.Journal.abandon,
+) -> None:
+    """Make a journal as a kill after so many records leaves it: the last ones in the tail, each a commit."""
+    for suffix in daemon.JOURNAL_SUFFIXES:
+        target.with_name(target.name + suffix).unlink(missing_ok=True)
+    book = journal.Journal(target, durability=durability)
+    book.note("config", _config_of(whole))
+    for count, record in enumerate(islice(journal.read(whole), number), 1):
+        book.append(record)
+        book.commit()
+        if count % 40 == 0:
+            book.digest()  # a page ends here
+    leave(book)
 
 
 @pytest.mark.parametrize(
     ("over", "step"),
-    [({}, 1), ({"warm_up_s": 300.0}, 4), ({"journal": {"durability": "power"}, "calendar": "24/7"}, 8)],
+    [({}, 1), ({"warm_up_s": 300.0}, 2), ({"journal": {"durability": "power"}, "calendar": "24/7"}, 4)],
     ids=["as it is", "warmed up", "around the clock, on disk"],
 )
 def test_a_run_goes_on_from_every_commit_to_the_same_end(over: dict[str, Any], step: int, tmp_path: Path) -> None:
     """From nothing at all to everything but the end: the same journal, cash, positions and orders."""
     tree = on_tape(tmp_path, market(1, 25), **busy(), **over)
     config, whole = finished(tree)
-    digest, end = journal.digest(whole), at_end(whole)
+    digest, end, records = journal.digest(whole), at_end(whole), length(whole)
     kept = tmp_path / "whole.journal"
     shutil.copy(whole, kept)
-    starts = pages(kept)
-    assert len(starts) > 15
-    for first in starts[::step]:
-        cut(kept, first, whole)
+    places = commits(tree)
+    assert len(places) > 15
+    for number in places[::step]:
+        cut(kept, number, whole, config.journal.durability)
+        assert length(whole) == number
         assert daemon.run(config) == 0
-        assert journal.digest(whole) == digest, f"cut before record {first}"
+        assert journal.digest(whole) == digest, f"cut after record {number}"
         assert at_end(whole) == end
-    assert daemon.verify(whole) == (sum(1 for _ in journal.read(whole)), digest)
+        assert not tail.beside(whole).exists()
+    assert daemon.verify(whole) == (records, digest)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 0.5, 0.77, 0.9, 0.999])
-def test_a_write_that_was_cut_off_in_the_middle_is_not_there(share: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("durability", "log"), [("process", "-tail"), ("power", "-wal")])
+def test_a_write_that_was_cut_off_in_the_middle_is_not_there(
+    durability: str, log: str, share: float, tmp_path: Path
+) -> None:
     """A commit that did not reach the disk whole is as if it had never begun."""
     tree = on_tape(tmp_path, market(1, 25), **busy())
     config, whole = finished(tree)
     digest = journal.digest(whole)
-    target = tmp_path / "torn"
-    target.mkdir()
+    (target := tmp_path / "torn").mkdir()
     config = from_dict({**tree, "out_dir": str(target)})
     path = target / daemon.RUN_JOURNAL
-    _write_ahead(whole, path, share)
+    apart = tmp_path / "apart.journal"
+    cut(whole, length(whole), apart, durability, leave=partial(_copy, path))
+    file = path.with_name(path.name + log)
+    with file.open("r+b") as torn:
+        torn.truncate(int(file.stat().st_size * share))
     assert daemon.run(config) == 0
     assert journal.digest(path) == digest
 
 
-def _write_ahead(whole: Path, path: Path, share: float) -> None:
-    """Write a journal page by page as the daemon does, and keep only a share of what SQLite has not checkpointed."""
-    with sqlite3.connect(whole) as source:
-        rows = source.execute("select * from pages order by first_seq").fetchall()
-        notes = source.execute("select * from notes").fetchall()
-    source.close()
-    apart = path.with_name("apart.journal")
-    book = journal.Journal(apart)
-    writer = book._connection
-    writer.executemany("insert into notes values (?, ?)", notes)
-    for row in rows:
-        writer.execute("insert into pages values (?, ?, ?, ?)", row)
-    for suffix in ("", "-wal"):
-        shutil.copy(apart.with_name(apart.name + suffix), path.with_name(path.name + suffix))
+def _copy(target: Path, book: journal.Journal) -> None:
+    """Copy a journal as it lies on the disk while it is written."""
+    for suffix in ("", "-wal", "-tail"):
+        if (file := book.path.with_name(book.path.name + suffix)).exists():
+            shutil.copy(file, target.with_name(target.name + suffix))
     book.abandon()
-    log = path.with_name(path.name + "-wal")
-    with log.open("r+b") as file:
-        file.truncate(int(log.stat().st_size * share))
 
 
 def test_a_run_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
@@ -135,8 +152,8 @@ def test_counters_and_the_halt_latch_survive_a_restart(tmp_path: Path) -> None:
     halt = next(r for r in records if isinstance(r, TradingStateChanged) and r.state == "halted")
     kept = tmp_path / "whole.journal"
     shutil.copy(path, kept)
-    for first in pages(kept):
-        cut(kept, first, path)
+    for number in commits(tree):
+        cut(kept, number, path)
         assert daemon.run(config) == HALTED
         again = list(journal.read(path))
         assert again == records
@@ -147,10 +164,9 @@ def test_counters_and_the_halt_latch_survive_a_restart(tmp_path: Path) -> None:
 def test_a_journal_that_tells_another_story_is_not_continued(tmp_path: Path) -> None:
     """A record that the run does not produce again stops the start, by name, and nothing is written."""
     config, path = finished(on_tape(tmp_path, market(1, 25), **busy()))
-    cut(path, pages(path)[20], tmp_path / "cut.journal")
-    shutil.copy(tmp_path / "cut.journal", path)
+    cut(path, length(path) // 2, tmp_path / "cut.journal")
     other = journal.Journal(tmp_path / "forged.journal")
-    forged = [*journal.read(path)]
+    forged = [*journal.read(tmp_path / "cut.journal")]
     place = next(index for index, record in enumerate(forged) if isinstance(record, Approved))
     lie = forged[place]
     assert isinstance(lie, Approved)
@@ -170,8 +186,8 @@ def test_a_start_that_is_refused_leaves_the_journal_as_it_was(tmp_path: Path) ->
     """Another configuration in the same folder is told apart, and `verify` still does over the run that was."""
     tree = on_tape(tmp_path, market(1, 25), **busy())
     _, path = finished(tree)
-    cut(path, pages(path)[20], tmp_path / "cut.journal")
-    shutil.copy(tmp_path / "cut.journal", path)
+    kept = shutil.copy(path, tmp_path / "whole.journal")
+    cut(kept, length(kept) // 2, path)
     digest = journal.digest(path)
     with pytest.raises(JournalError, match="seed differs"):
         daemon.run(from_dict({**tree, "seed": 8}))
@@ -217,8 +233,9 @@ def test_verify_takes_a_run_that_was_stopped_for_what_it_is(tmp_path: Path) -> N
     """A journal that ends early holds no difference, only less."""
     _, path = finished(on_tape(tmp_path, market(1, 25), **busy()))
     target = tmp_path / "cut.journal"
-    cut(path, pages(path)[30], target)
-    assert daemon.verify(target)[0] == sum(1 for _ in journal.read(target))
+    for number in (1, 39, 40, 41, length(path) - 1):
+        cut(path, number, target)
+        assert daemon.verify(target) == (number, journal.digest(target))
 
 
 def test_verify_refuses_a_tape_that_has_changed(tmp_path: Path) -> None:
@@ -250,3 +267,16 @@ def test_a_run_begun_anew_keeps_the_journal_that_was_there(tmp_path: Path) -> No
     kept = [path.with_name(f"run-{number}.journal") for number in (1, 2)]
     assert [journal.digest(one) for one in [*kept, path]] == [digest] * 3
     assert daemon.verify(kept[0])[1] == digest
+
+
+def test_a_run_that_was_killed_is_kept_with_its_tail_when_another_begins(tmp_path: Path) -> None:
+    """The newest decisions of the old one stay its own, and the new one begins with none."""
+    config, path = finished(on_tape(tmp_path, market(1, 10), **busy()))
+    digest, whole = journal.digest(path), shutil.copy(path, tmp_path / "whole.journal")
+    cut(whole, 30, path)
+    before = journal.digest(path)
+    assert tail.beside(path).exists()
+    assert daemon.run(config, anew=True) == 0
+    assert journal.digest(path) == digest
+    kept = path.with_name("run-1.journal")
+    assert daemon.verify(kept) == (30, before)

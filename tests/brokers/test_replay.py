@@ -316,6 +316,23 @@ def test_the_journal_of_a_live_run_replays_in_its_own_order(tmp_path: Path) -> N
     assert feed(again).fingerprint == feed(path).fingerprint
 
 
+def test_the_journal_of_a_run_that_goes_on_or_was_killed_replays_to_its_last_event(tmp_path: Path) -> None:
+    """What does not fill a page yet is in its tail, and part of the tape."""
+    events = [event("bar", T0), event("quote", T0 + 1), event("trade", T0 + 5)]
+    written = Journal(tmp_path / "run.journal")
+    for number, record in enumerate(events):
+        written.append(record)
+        written.commit()
+        assert play(tmp_path / "run.journal") == events[: number + 1]
+        if number == 1:
+            written.digest()
+            assert play(tmp_path / "run.journal") == events[:2]
+    written.abandon()
+    assert play(tmp_path / "run.journal") == events
+    whole = journal(tmp_path / "whole.journal", *events)
+    assert feed(tmp_path / "run.journal").fingerprint == feed(whole).fingerprint
+
+
 def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     """A database of something else, a text file, a journal without the market."""
     with pytest.raises(TapeError, match="there is no such file"):

@@ -19,12 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import journal as module
+from engine import pages, tail
 from engine.errors import Divergence, JournalError, JournalWriteError
 from engine.events import CancelRequest, Event, Record, RunEnded, RunStarted, Signal
 from engine.journal import Journal, digest, encode, header, is_ended, read
+from tests.runs import Room
 
 RECORDS: tuple[type[Event], ...] = get_args(Record)
-STARTED = RunStarted("demo", "{}", "0.1.0", module.SCHEMA_VERSION, 1)
+STARTED = RunStarted("demo", "{}", "0.1.0", pages.SCHEMA_VERSION, 1)
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
@@ -152,7 +154,7 @@ def test_the_hash_does_not_depend_on_pages_or_durability(
     plain = hashlib.sha256(b"".join(encode(record) + b"\n" for record in wanted)).hexdigest()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAGE_LINES", data.draw(st.integers(1, 40)))
-        journal = Journal(path, durability=data.draw(st.sampled_from(sorted(module.PRAGMAS))))
+        journal = Journal(path, durability=data.draw(st.sampled_from(sorted(pages.PRAGMAS))))
         for index, record in enumerate(wanted):
             journal.append(record)
             act = data.draw(st.sampled_from(("", "", "commit", "digest", "restart")))
@@ -239,6 +241,208 @@ def test_a_batch_is_committed_by_the_page(path: Path) -> None:
     journal.digest()
     assert list(read(path)) == [STARTED]
     journal.close()
+
+
+# --- the tail ---------------------------------------------------------------------------------------------------------
+
+
+def killed(path: Path, wanted: Sequence[Record], in_pages: int = 0, per_commit: int = 1) -> list[int]:
+    """Leave a journal as a kill does; return the size of its tail after each commit, and before the first."""
+    journal = Journal(path)
+    sizes = []
+    for number, record in enumerate(wanted, 1):
+        journal.append(record)
+        if number == in_pages:
+            journal.digest()
+        elif number % per_commit == 0:
+            journal.commit()
+            sizes.append(tail.beside(path).stat().st_size)
+    journal.abandon()
+    return sizes
+
+
+@given(
+    st.integers(1, 6),
+    st.lists(st.sampled_from(("append", "append", "commit", "turn", "digest", "kill", "stop")), max_size=60),
+    st.sampled_from(("process", "process", "power")),
+)
+@settings(max_examples=80, deadline=None)
+def test_no_kill_changes_the_lines_or_the_digest(
+    tmp_path_factory: pytest.TempPathFactory, page: int, acts: list[str], durability: str
+) -> None:
+    """Whatever is appended, committed, killed, stopped and done over: all that was committed is there."""
+    path = tmp_path_factory.mktemp("kill") / "run.journal"
+    wanted, told, safe = lines(len(acts)), 0, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAGE_LINES", page)
+        journal = Journal(path, durability=durability)
+        for act in [*acts, "stop"]:
+            if act == "append":
+                journal.append(wanted[told])
+                told += 1
+            elif act in ("commit", "turn", "digest"):
+                getattr(journal, act)()
+                safe = told
+            else:
+                if act == "kill":
+                    journal.abandon()
+                else:
+                    journal.close()
+                    safe = told
+                    assert not tail.beside(path).exists()
+                found = list(read(path))
+                assert safe <= len(found) <= told
+                assert found == wanted[: len(found)]
+                journal = Journal(path, durability=durability, follow=True)
+                for record in found:
+                    journal.append(record)
+                assert not journal.following
+                told = safe = len(found)
+            if act not in ("append", "kill"):
+                assert list(read(path)) == wanted[:told]
+        journal.close()
+    assert digest(path) == write(path.with_name("undisturbed.journal"), wanted[:told])
+    assert [one.name for one in path.parent.iterdir() if one.name.startswith("run")] == ["run.journal"]
+
+
+@pytest.mark.parametrize("in_pages", [0, 3])
+def test_a_tail_that_is_cut_off_at_any_byte_holds_its_whole_commits(path: Path, in_pages: int) -> None:
+    """Those that a kill let through, and never half of one; and the run goes on behind them."""
+    wanted = lines(9)
+    sizes = killed(path, wanted, in_pages, per_commit=2)
+    whole = tail.beside(path).read_bytes()
+    commits = [number for number in range(2, 10, 2) if number > in_pages]
+    for size in range(len(whole) + 1):
+        tail.beside(path).write_bytes(whole[:size])
+        there = max(
+            [in_pages, *(number for number, end in zip(commits, sizes[-len(commits) :], strict=True) if end <= size)]
+        )
+        assert list(read(path)) == wanted[:there]
+        if size % 29 == 0:
+            again = path.with_name(f"again-{size}.journal")
+            shutil.copy(path, again)
+            shutil.copy(tail.beside(path), tail.beside(again))
+            journal = Journal(again, follow=True)
+            for number, record in enumerate(wanted):
+                assert journal.following is (number < there)
+                journal.append(record)
+                journal.commit()
+            journal.close()
+            assert list(read(again)) == wanted
+
+
+@given(st.integers(0, 2**31), st.integers(0, 7))
+@settings(max_examples=150, deadline=None)
+def test_one_flipped_bit_of_a_tail_is_noticed_and_named_by_its_record(
+    tmp_path_factory: pytest.TempPathFactory, position: int, bit: int
+) -> None:
+    """Except where it looks like a kill within the last commit, which then is not there."""
+    path = tmp_path_factory.mktemp("bit") / "run.journal"
+    killed(path, lines(9), in_pages=3)
+    file = tail.beside(path)
+    content = bytearray(file.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    file.write_bytes(content)
+    if position % len(content) - len(content) in (-1, -10):  # the ends of the last two lines
+        assert list(read(path)) == lines(8)
+    else:
+        with pytest.raises(JournalError, match=r"tail(: records \d+ to \d+ are not as they were| is no tail of)"):
+            list(read(path))
+
+
+def test_a_kill_between_a_page_and_the_end_of_its_tail_does_no_harm(path: Path) -> None:
+    """What is in both is there once."""
+    wanted = lines(9)
+    journal = Journal(path)
+    for record in wanted[:6]:
+        journal.append(record)
+        journal.commit()
+    left = tail.beside(path).read_bytes()
+    journal.digest()
+    journal.abandon()
+    tail.beside(path).write_bytes(left)
+    assert list(read(path)) == wanted[:6]
+    journal = Journal(path, follow=True)
+    for record in wanted:
+        journal.append(record)
+        journal.commit()
+    assert list(read(path)) == wanted
+    journal.close()
+    assert digest(path) == hashlib.sha256(b"".join(encode(record) + b"\n" for record in wanted)).hexdigest()
+
+
+@pytest.mark.usefixtures("_short_pages")
+def test_who_reads_while_another_writes_sees_a_beginning_of_it(path: Path) -> None:
+    """Wherever the writer goes on between the two files that a reader opens; nothing is missing in between."""
+    wanted = lines(40)
+    journal = Journal(path)
+    beneath = tail.read
+    for number, record in enumerate(wanted):
+        journal.append(record)
+        journal.commit()
+        with pytest.MonkeyPatch.context() as patch:
+            if number % 3 == 0 and number < 35:
+
+                def meanwhile(of: Path, number: int = number) -> tail.Newest:
+                    newest = beneath(of)
+                    for _ in range(2):
+                        journal.turn()
+                    return newest
+
+                patch.setattr(tail, "read", meanwhile)
+            assert list(read(path)) == wanted[: number + 1]
+    before = {file: file.read_bytes() for file in path.parent.iterdir() if "-shm" not in file.name}
+    follow(path, wanted)
+    assert {file: file.read_bytes() for file in before} == before, "a reader has written"
+    journal.close()
+
+
+def test_orders_do_not_wait_for_pages(path: Path) -> None:
+    """A commit only appends to the tail, until it holds far more than a page; `turn` makes the page."""
+    journal = Journal(path)
+    for record in lines(3 * module.PAGE_LINES):
+        journal.append(record)
+        journal.commit()
+    count = "select count(*), coalesce(sum(lines), 0) from pages"
+    assert journal._connection.execute(count).fetchone() == (0, 0)
+    journal.turn()
+    assert journal._connection.execute(count).fetchone() == (1, 3 * module.PAGE_LINES)
+    for record in lines(5 * module.PAGE_LINES):
+        journal.append(record)
+        journal.commit()
+    assert journal._connection.execute(count).fetchone()[0] == 2
+    journal.close()
+
+
+def test_a_tail_may_be_read_by_whoever_may_read_its_journal(path: Path) -> None:
+    """And by nobody else."""
+    Journal(path).close()
+    path.chmod(0o640)
+    killed(path, lines(2))
+    assert tail.beside(path).stat().st_mode & 0o777 == 0o640
+
+
+def test_a_tail_without_its_pages_is_not_taken_for_the_run(path: Path) -> None:
+    """An older copy of the journal beside it, or another one: it is told, and nothing is removed."""
+    killed(path, lines(9), in_pages=5)
+    left = tail.beside(path).read_bytes()
+    change(path, "delete from pages")
+    for act in (lambda: list(read(path)), lambda: Journal(path), lambda: Journal(path, follow=True)):
+        with pytest.raises(JournalError, match="run.journal, record 0, but begins with 6; put it elsewhere"):
+            act()
+    assert tail.beside(path).read_bytes() == left
+
+
+def test_a_run_that_differs_from_its_tail_is_not_continued(path: Path) -> None:
+    """The record in the tail is named like any other, and stays."""
+    killed(path, lines(9), in_pages=5)
+    journal = Journal(path, follow=True)
+    for record in lines(7):
+        journal.append(record)
+    with pytest.raises(Divergence, match="record 8 differs"):
+        journal.append(lines(9)[8])
+    journal.close()
+    assert list(read(path)) == lines(9)
 
 
 def test_a_journal_that_holds_a_run_is_not_written_over(path: Path) -> None:
@@ -461,21 +665,21 @@ def test_a_record_of_a_type_we_do_not_know_is_an_error(path: Path) -> None:
     Journal(path).close()
     row = (1, 1, body.decode(), hashlib.sha256(body).hexdigest())
     change(path, "insert into pages values (?, ?, ?, ?)", *row)
-    with pytest.raises(JournalError, match="a record that this version cannot read: .*Prophecy"):
+    with pytest.raises(JournalError, match="record 1 is one that this version cannot read: .*Prophecy"):
         list(read(path))
 
 
 def test_a_number_that_is_none_is_not_read_back_as_one(path: Path) -> None:
     """JSON has no NaN: whoever journals one is told at the next reading, and not given a zero."""
     write(path, [Signal("SPY", 1, 1, "model", float("nan"))])
-    with pytest.raises(JournalError, match="a record that this version cannot read"):
+    with pytest.raises(JournalError, match="record 1 is one that this version cannot read"):
         list(read(path))
 
 
 # --- the disk ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("durability", sorted(module.PRAGMAS))
+@pytest.mark.parametrize("durability", sorted(pages.PRAGMAS))
 def test_a_full_disk_is_a_write_error_and_the_journal_stays_whole(path: Path, durability: str) -> None:
     """What was committed reads back; when there is room again, nothing is missing and nothing is twice."""
     journal = Journal(path, durability=durability)
@@ -496,19 +700,47 @@ def test_a_full_disk_is_a_write_error_and_the_journal_stays_whole(path: Path, du
     assert list(read(path)) == wanted
 
 
-def test_a_disk_that_turns_read_only_is_a_write_error_on_commit(path: Path) -> None:
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_a_disk_that_turns_read_only_is_a_write_error_on_commit(durability: str, path: Path) -> None:
     """Before anything is sent; giving the file up leaves what it had."""
-    journal = Journal(path)
+    journal = Journal(path, durability=durability)
     journal.append(STARTED)
     journal.commit()
     journal._connection.execute("pragma query_only = on")
     journal.append(lines(1)[0])
-    with pytest.raises(JournalWriteError, match="the disk refused records 2 to 2: .*readonly"):
-        journal.commit()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail, "os", Room(30))
+        with pytest.raises(JournalWriteError, match="run.journal: the disk refused records 2 to 2: .*(readonly|space)"):
+            journal.commit()
     with pytest.raises(JournalWriteError, match="the disk refused the note 'config'"):
         journal.note("config", "{}")
     journal.abandon()
     assert list(read(path)) == [STARTED]
+
+
+@pytest.mark.parametrize("room", [0, 1, 40, 66, 67, 90, 200, 400])
+def test_a_disk_that_is_full_in_the_middle_of_a_commit_loses_no_record(room: int, path: Path) -> None:
+    """What is on the disk is whole commits; when there is room again, nothing is missing and nothing is twice."""
+    wanted = lines(9)
+    journal = Journal(path)
+
+    def commit(record: Record) -> None:
+        journal.append(record)
+        journal.commit()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail, "os", Room(room))
+        told = r"the disk refused records \d+ to \d+: .*No space left on device"
+        with pytest.raises(JournalWriteError, match=told):
+            deque(map(commit, wanted), maxlen=0)
+        with pytest.raises(JournalWriteError):
+            journal.commit()  # and it does not go on behind a torn commit
+    assert list(read(path)) == wanted[: journal.seq - 1]
+    for record in wanted[journal.seq :]:
+        journal.append(record)
+    journal.close()
+    assert list(read(path)) == wanted
+    assert not tail.beside(path).exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
