@@ -8,7 +8,7 @@ that models, baselines and papers can be compared. What a strategy earns, `oneta
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -196,3 +196,16 @@ def bootstrap_superiority(one: Floats, other: Floats, seed: int, blocks: int = 2
     rows = (np.take_along_axis(starts, since, axis=1) + np.arange(count) - since) % count
     means = gap[rows].mean(axis=1)
     return float((means > 0).mean() + 0.5 * (means == 0).mean())
+
+
+def quarters(months: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the names of the quarters that months `datetime64[M]` lie in."""
+    number = months.astype(np.int64)
+    return np.array([f"{1970 + each // 12} Q{each % 12 // 3 + 1}" for each in number.tolist()])
+
+
+def trailing_mean(values: Floats, count: int) -> Floats:
+    """Return the mean of the last `count` values at each place, of fewer at the beginning."""
+    sums = np.cumsum(np.r_[0.0, values])
+    first = np.maximum(np.arange(len(values)) + 1 - count, 0)
+    return (sums[1:] - sums[first]) / (np.arange(len(values)) + 1 - first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +171,7 @@ class Outcome:
         """The model month by month, or by day, quarter or year, whichever gives a readable number."""
         days = self.examples.ts_ns[self.rows].astype("datetime64[ns]")
         months = days.astype("datetime64[M]")
-        choices = (days.astype("datetime64[D]").astype(str), months.astype(str), _quarters(months))
+        choices = (days.astype("datetime64[D]").astype(str), months.astype(str), evaluate.quarters(months))
         names = next((each for each in choices if len(np.unique(each)) <= PERIODS_MAX), days.astype("datetime64[Y]"))
         names = names.astype(str)
         return [self._part(str(name), names == name) for name in np.unique(names)]
@@ -184,8 +184,11 @@ class Outcome:
             np.arange(len(place)), self.examples.symbol, self.examples.ts_ns, self.examples.moved,
             len(self.examples.symbols),
         )  # fmt: skip
-        market = np.nan_to_num(np.nanmean(np.nan_to_num(moved), axis=1))
-        trend, storm = _trailing(market, TREND_BARS), np.sqrt(_trailing(market**2, STORM_BARS))
+        market = np.nan_to_num(moved).sum(axis=1) / np.maximum((~np.isnan(moved)).sum(axis=1), 1)
+        trend, storm = (
+            evaluate.trailing_mean(market, TREND_BARS),
+            np.sqrt(evaluate.trailing_mean(market**2, STORM_BARS)),
+        )
         at = place[self.rows]
         low, high = np.quantile(storm[np.unique(at)], (1 / 3, 2 / 3))
         chosen = {
@@ -249,8 +252,10 @@ class Outcome:
         better = model.mean_after > held.mean_after
         words = "It beats buy and hold after costs" if better else "It does not beat buy and hold after costs"
         first, last = (f"{to_datetime(ts_ns):%Y-%m-%d}" for ts_ns in self.span_ns)
+        bars = self.config.target.horizon_bars
+        each = "a bar" if bars == 1 else f"over {bars} bars"
         return better, (
-            f"{words}: {model.mean_after:+.3%} a period against {held.mean_after:+.3%}, on data it had not seen, "
+            f"{words}: {model.mean_after:+.3%} {each} against {held.mean_after:+.3%}, on data it had not seen, "
             f"{first} to {last}. The probability that it truly earns more is {self.confidence:.0%}."
         )
 
@@ -287,14 +292,3 @@ def _spread(examples: Examples, rows: Ints, values: Floats) -> tuple[Ints, Float
     everywhere = np.full(len(examples.row), np.nan)
     everywhere[rows] = values
     return evaluate.grid(rows, examples.symbol, examples.ts_ns, everywhere, len(examples.symbols))
-
-
-def _quarters(months: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    number = months.astype(np.int64)
-    return np.array([f"{1970 + each // 12} Q{each % 12 // 3 + 1}" for each in number.tolist()])
-
-
-def _trailing(values: Floats, count: int) -> Floats:
-    sums = np.cumsum(np.r_[0.0, values])
-    first = np.maximum(np.arange(len(values)) + 1 - count, 0)
-    return (sums[1:] - sums[first]) / (np.arange(len(values)) + 1 - first)

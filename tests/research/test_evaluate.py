@@ -71,6 +71,17 @@ def test_a_drawdown_counts_from_the_money_that_was_put_in() -> None:
     assert evaluate.money(history).drawdown == pytest.approx(0.9 * 1.05 * 0.9 - 1)
 
 
+def test_a_trailing_mean_knows_nothing_newer_and_starts_with_what_there_is() -> None:
+    """A regime is what could be known then."""
+    assert evaluate.trailing_mean(np.array([2.0, 4.0, 6.0, 8.0]), 3).tolist() == [2.0, 3.0, 4.0, 6.0]
+
+
+def test_months_have_their_quarters() -> None:
+    """Also before 1970."""
+    months = np.array(["2016-03", "2016-04", "1969-12"], dtype="datetime64[M]")
+    assert evaluate.quarters(months).tolist() == ["2016 Q1", "2016 Q2", "1969 Q4"]
+
+
 def test_ranks_share_their_middle_and_correlate() -> None:
     """Spearman's correlation, ties included; nothing where one side does not vary."""
     assert evaluate.ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [2.5, 0.0, 2.5, 1.0]
