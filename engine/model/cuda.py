@@ -34,6 +34,9 @@ class CudaBackend(TorchBackend):
             if self.state_size:
                 self.readout(self.advance(windows[:, :, -1:], np.zeros((size, self.state_size), np.float32)))
 
+    def advance(self, steps: Floats, state: Floats) -> Floats:
+        return self._in_chunks(self._module.advance, steps, state)
+
     def close(self) -> None:
         self._graphs.clear()
         super().close()
