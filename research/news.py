@@ -82,10 +82,8 @@ def build(config: NewsTrainConfig) -> TextExamples:
 
 def texts_for(config: NewsTrainConfig, symbols: tuple[str, ...]) -> Texts:
     """Return what gathers the texts of a tape; their numbers are not looked at, since no vocabulary is known yet."""
-    told = Text(config.text.reads, "words", "")
-    return Texts(
-        told, Words(SPECIAL, 1), symbols, lookback=config.text.length, interval_ns=round(config.text.counts_for_h * HOUR_NS)
-    )  # fmt: skip
+    told, counts_for_ns = Text(config.text.reads, "words", ""), round(config.text.counts_for_h * HOUR_NS)
+    return Texts(told, Words(SPECIAL, 1), symbols, lookback=config.text.length, interval_ns=counts_for_ns)
 
 
 def _symbols(config: NewsTrainConfig, known: tuple[str, ...]) -> tuple[str, ...]:

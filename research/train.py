@@ -21,14 +21,31 @@ Resume = Annotated[
 
 def command(path: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train what a configuration describes; write the bundle, its report and the line of the trial."""
-    from research import config
+    from research import config, news_config
 
+    if news_config.is_about_texts(path):
+        read_texts(path, overrides, resume=resume)
+        return
     wanted = config.load(path, overrides or ())
     with naming(path):
         outcome, bundle = train(wanted, resume=resume)
     if outcome.trades:
         typer.echo(outcome.verdict()[1])
     typer.echo(f"bundle: {bundle}\nreport: {wanted.out_dir / 'report.html'}")
+
+
+def read_texts(path: Path, overrides: Overrides = None, *, resume: bool = False) -> None:
+    """Do the same for a model of texts."""
+    from engine.errors import ConfigError
+    from research import news_config, sentiment_report
+
+    if resume:
+        raise ConfigError("--resume: a model of texts is trained in one go; train without it")
+    wanted = news_config.load(path, overrides or ())
+    with naming(path):
+        judged, bundle = sentiment_report.run(wanted)
+    typer.echo(judged.verdict())
+    typer.echo(f"bundle: {bundle}\nreport: {wanted.out_dir / 'report.md'}")
 
 
 def train(config: TrainConfig, *, resume: bool = False) -> tuple[Outcome, Path]:
