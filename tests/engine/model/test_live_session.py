@@ -74,7 +74,7 @@ async def session(settings: Any, until: Any, then: Any = None) -> None:
         task = asyncio.create_task(made.main(operations))
         async with asyncio.timeout(20):
             while not (task.done() or until(made)):
-                await asyncio.sleep(0.002)  # a loop that never rests would starve the warm-up's thread
+                await asyncio.to_thread(int)  # by way of a thread: a loop that never rests would starve the warm-up's
             if then is not None and not task.done():
                 await then(made, operations)
         if not task.done():
@@ -137,7 +137,7 @@ async def test_reload_swaps_a_model_and_the_journal_goes_on_with_it(tmp_path: Pa
         assert reply.ok, reply.told
         assert "the file of model tiny" in reply.told
         while not [one for one in journal.read(made.run.journal.path) if isinstance(one, ModelStatus)]:
-            await asyncio.sleep(0.002)  # a loop that never rests would starve the warm-up's thread
+            await asyncio.to_thread(int)  # by way of a thread: a loop that never rests would starve the warm-up's
 
     await session(settings, scored(4), reload)
     (status,) = [r for r in journal.read(settings.out_dir / "run.journal") if isinstance(r, ModelStatus)]
