@@ -25,7 +25,6 @@ binance=2024-08-08T235415_2024-08-09T000504.parquet
 tape binance_quotes quote "ticks_crypto/binance_quotes_$binance" --fill 'symbol={symbol}/{venue}'
 tape binance_trades trade "ticks_crypto/binance_trades_$binance" --fill 'symbol={symbol}/{venue}'
 
-tape us_daily bar daily/us_equity_daily_2012-09_2017-09.csv.gz $sessions
 tape wiki_bars bar daily/wiki_eod_with_actions_2000_2014.csv.gz $sessions
 tape wiki_actions corporate_action daily/wiki_eod_with_actions_2000_2014.csv.gz --calendar XNYS \
 	--map ts_event_ns=session_date,split_ratio=split_ratio,amount_usd=ex_dividend

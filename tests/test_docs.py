@@ -80,10 +80,15 @@ def test_a_link_between_pages_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.toml")), ids=lambda path: path.name)
 def test_a_shipped_configuration_loads(path: Path) -> None:
-    """Every file in `config/` is a complete run of this version, or the venue of one."""
+    """Every file in `config/` is a complete run of this version, the venue of one, or a training."""
     from brokers.alpaca_server import launch
     from engine import config
+    from research import config as training
+    from research import news_config
 
+    if path.stem.startswith("train_"):
+        assert (news_config if news_config.is_about_texts(path) else training).load(path).name
+        return
     assert launch.plan(launch.load(path, [], [])) if path.stem == "venue" else config.load(path).describe()
 
 
