@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import structlog
 
-from engine import journal, status
+from engine import journal, pages, status
 from engine.bus import Inbox
 from engine.clock import Clock
 from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError, TradingError
@@ -42,6 +42,7 @@ from engine.stopwatch import Stopwatch
 EXIT_OK, EXIT_HALTED = 0, 3
 SHOW_EVERY_S = 0.5
 TICK_EVERY_S = 0.25
+CHECKPOINT_EVERY_S = 5.0
 RECONCILE_OPEN_S, RECONCILE_IDLE_S, RECONCILE_START_S = 5.0, 30.0, 1.0
 RECONCILE_START_ROUNDS = 30
 FILLS_OVERLAP_NS = 600 * SECOND_NS
@@ -81,6 +82,7 @@ class Daemon:
         walking = self._start("corridor", self._walk())
         self._start("status", self._show())
         self._start("operations", self._operations.run())
+        self._start("journal", self._tidy())
         self._start("start", self._begin_live() if self.run.is_live else self._begin_tape())
         try:
             while not (stopping.done() or walking.done()):
@@ -112,6 +114,12 @@ class Daemon:
                 if stage is not None:
                     stage.take(event)
             self.core.journal.turn()
+
+    async def _tidy(self) -> None:
+        """Let a thread wait for the disk, which a commit on the way to an order never does."""
+        while True:
+            await asyncio.sleep(CHECKPOINT_EVERY_S)
+            await asyncio.to_thread(pages.checkpoint, self.run.journal.path)
 
     async def _show(self) -> None:
         with status.view(self) as show:

@@ -16,7 +16,7 @@ from engine.errors import JournalError, JournalWriteError
 SCHEMA_VERSION = 1
 PRAGMAS = {
     "batch": ("page_size = 32768", "journal_mode = memory", "synchronous = off"),
-    "process": ("journal_mode = wal", "synchronous = normal"),
+    "process": ("journal_mode = wal", "synchronous = normal", "wal_autocheckpoint = 0"),
     "power": ("journal_mode = wal", "synchronous = full"),
 }
 """What SQLite promises of a page: nothing before the end, to survive a kill, to survive a power cut."""
@@ -31,6 +31,19 @@ REFUSALS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 """What SQLite says where the disk, and not the file, is the trouble; finer codes add a multiple of 256."""
 
 EMPTY = hashlib.sha256().hexdigest()
+
+
+def checkpoint(path: Path) -> None:
+    """Move what SQLite has logged into the file itself, which waits for the disk: for a thread beside the writer's.
+
+    Raises:
+        JournalWriteError: the disk refused.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("pragma wal_checkpoint(passive)")
+    except sqlite3.Error as error:
+        raise JournalWriteError(f"{path}: the disk refused a checkpoint: {error}") from error
 
 
 def connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection:

@@ -758,3 +758,21 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) 
 def test_errors_of_the_journal_leave_by_their_own_exit_codes() -> None:
     """Refuse to start, disk, difference: a supervisor can tell them apart."""
     assert [kind.exit_code for kind in (JournalError, JournalWriteError, Divergence)] == [2, 74, 5]
+
+
+def test_a_checkpoint_empties_the_log_beside_a_writer(tmp_path: Path) -> None:
+    """It is a second connection's work, loses nothing, and its failure is the disk's."""
+    path = tmp_path / "run.journal"
+    ledger = Journal(path)
+    for number in range(3 * module.PAGE_LINES):
+        ledger.append(CancelRequest(f"a-{number}", number))
+    pages.checkpoint(path)
+    log = path.with_name(path.name + "-wal")
+    grown = log.stat().st_size
+    for number in range(3 * module.PAGE_LINES):
+        ledger.append(CancelRequest(f"a-{number}", number))
+    assert log.stat().st_size == grown, "it is written again from its beginning"
+    assert len(list(read(path))) == 6 * module.PAGE_LINES
+    ledger.close()
+    with pytest.raises(JournalWriteError, match="checkpoint"):
+        pages.checkpoint(tmp_path)
