@@ -107,14 +107,20 @@ def run(
     """Train each fold and yield it.
 
     Raises:
-        ModelError: a training diverges, or the bundle to start from does not fit.
+        ModelError: a training diverges, the GPU is too small, or the bundle to start from does not fit.
         ConfigError: a GPU was asked for and there is none.
     """
     torch.set_num_threads(config.fit.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     for number, split in enumerate(folds, 1):
-        workshop = _Workshop(config, examples, split, number, len(folds), tell)
-        yield workshop.fold(checkpoints, resume=resume)
+        try:
+            fold = _Workshop(config, examples, split, number, len(folds), tell).fold(checkpoints, resume=resume)
+        except torch.OutOfMemoryError:
+            size = config.fit.batch_size
+            raise ModelError(
+                f"out of GPU memory in fold {number}: lower fit.batch_size ({size}) or network.hidden"
+            ) from None
+        yield fold
 
 
 def span(ts_ns: Ints) -> Span:

@@ -246,6 +246,19 @@ def test_a_wrong_configuration_is_one_clear_line(
     assert re.search(told, capfd.readouterr().err)
 
 
+def test_a_gpu_that_is_too_small_says_what_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line in the place of a page of its allocator."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("research.fit.Fit._step", full)
+    with pytest.raises(
+        ModelError, match=r"out of GPU memory in fold 1: lower fit.batch_size \(128\) or network.hidden"
+    ):
+        train(training(tmp_path))
+
+
 def test_too_little_data_for_a_set_is_told_with_its_number(tmp_path: Path) -> None:
     """Which set of which fold, how many there are, and how many are wanted."""
     config = training(tmp_path, random_walk(bars=15), 'book.use="long_only"')
