@@ -89,8 +89,8 @@ def train(config: NewsTrainConfig, tell: Tell = lambda stage, epochs: None) -> S
             labels = np.r_[labels, news.lexicon_classes(np.array([lexicon_score(word) for word in PRIMER]))]
             rows = np.r_[rows, np.arange(len(examples.texts), len(labels))]
         aim = objective(stage, labels[rows], len(CLASSES), balanced=config.fit.class_weights == "balanced")
-        sheets = [_sheets(tokens, each, labels, aim) for each in (rows, split.validation)]
-        fit = Fit(reader, aim, *sheets, config.fit, seed=config.seed, where=f"stage {stage}")
+        learned, held = (_sheets(tokens, each, labels, aim) for each in (rows, split.validation))
+        fit = Fit(reader, aim, learned, held, config.fit, seed=config.seed, where=f"stage {stage}")
         epochs[stage] = fit.run(_each_epoch(stage, tell)).epochs
     reader, tokens = reader.cpu(), tokens[: len(examples.texts)].cpu()
     outputs = say(reader, tokens, np.arange(len(tokens)))

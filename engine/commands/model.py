@@ -154,7 +154,7 @@ def _lines(card: Card) -> list[tuple[str, str]]:
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(card.metrics.items()))
     budget = f"{card.latency_budget_us:g} us" if card.latency_budget_us else ""
     return [
-        ("bars", f"{card.lookback} of {_length(card.interval_ns)}, {card.hours} hours of {card.calendar}"),
+        ("reads", _reads(card)),
         ("missing bars", card.missing),
         ("state", card.state_mode),
         ("symbols trained on", ", ".join(card.universe[:20]) + (" ..." if len(card.universe) > 20 else "")),
@@ -206,6 +206,12 @@ def _day(ts_ns: int) -> str:
     from engine.events import NEVER_NS
 
     return "never" if ts_ns == NEVER_NS else f"{to_datetime(ts_ns):%Y-%m-%d}"
+
+
+def _reads(card: Card) -> str:
+    if card.text is not None:
+        return f"{card.lookback} words of {', '.join(card.text.reads)}; a score counts for {_length(card.interval_ns)}"
+    return f"{card.lookback} bars of {_length(card.interval_ns)}, {card.hours} hours of {card.calendar}"
 
 
 def _length(interval_ns: int) -> str:

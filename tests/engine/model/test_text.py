@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from engine.cli import app
 from engine.clock import Sessions
 from engine.errors import ModelError
 from engine.events import MINUTE_NS, SECOND_NS, Bar, Datum, MarketEvent, Signal
@@ -340,3 +342,11 @@ def test_a_card_that_contradicts_itself_about_texts_is_refused(tmp_path: Path, o
     with pytest.raises(ModelError) as caught:
         texts.save(tmp_path, **over)
     assert told in str(caught.value)
+
+
+def test_a_persons_view_of_the_file_says_what_it_reads(tmp_path: Path) -> None:
+    """`onetape model inspect` speaks of words and kinds of text, and `verify` has the golden headlines scored again."""
+    file = str(texts.save(tmp_path))
+    told = CliRunner().invoke(app, ["model", "inspect", file])
+    assert "12 words of news, filing; a score counts for 1d" in told.output
+    assert CliRunner().invoke(app, ["model", "verify", file]).exit_code == 0
