@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from engine.cli import app
-from engine.clock import Sessions
+from engine.clock import ManualClock, Sessions
+from engine.config import from_dict
 from engine.errors import ModelError
 from engine.events import MINUTE_NS, SECOND_NS, Bar, Datum, MarketEvent, Signal
 from engine.model.bundle import open_bundle, read_card
 from engine.model.card import FeatureSpec, Golden
+from engine.model.deploy import Deployer
 from engine.model.features import FeatureSet
 from engine.model.lane import Lane
+from engine.model.live_lane import LiveLane
 from engine.model.scorer import scorer_of
 from engine.model.text import Texts, texts_of
 from engine.model.text_lexicon import NEGATIONS, STRENGTHS, WORTH, lexicon_score
@@ -284,6 +287,24 @@ def test_short_texts_score_the_same_however_far_they_are_filled_up() -> None:
     with torch.inference_mode():
         np.testing.assert_allclose(reader(tokens).numpy(), reader(tokens[:, :, :3]).numpy(), atol=1e-6)
         assert np.isfinite(reader(torch.zeros(2, 1, 4)).numpy()).all()
+
+
+async def test_a_live_headline_is_scored_when_it_comes_and_bars_are_passed_over(tmp_path: Path) -> None:
+    """No bar is waited for; the score is that of the same headline on a tape."""
+    table = {"name": "mood", "file": str(texts.save(tmp_path)), "device": "cpu"}
+    feed = HeldFeed.hold(market_end())
+    config = from_dict(configuration(feed, models=[table], strategies=[strategy(Listener)]))
+    deployer = Deployer(config, SYMBOLS, ROUND_THE_CLOCK, span_ns=(0, 0), now_ns=OPEN_NS)
+    out: list[Any] = []
+    one = LiveLane(deployer.lane(config.models[0]), out.append, ManualClock(OPEN_NS + 2 * SECOND_NS), tmp_path)
+    one.inline = True
+    one.take(market_end()[0])
+    assert out == []
+    headline = news(1, HEADLINES[3], "BBB")
+    one.take(headline)
+    (signal,) = out
+    (taped,) = signals(run(tmp_path / "mood.pt", [headline, *market_end()]))
+    assert (signal.symbol, signal.ts_event_ns, signal.score) == ("BBB", headline.ts_event_ns, taped.score)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
