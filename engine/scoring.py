@@ -15,6 +15,7 @@ from engine.config import RunConfig
 from engine.errors import JournalError
 from engine.events import InboxEvent, ModelStatus, Signal
 from engine.journal import Journal
+from engine.placing import with_recorded
 from engine.ports import Publish
 from engine.strategy import Strategy
 
@@ -68,8 +69,6 @@ class Scoring:
             return batches
         names = {model.name for model in self._config.models}
         if self._again:
-            from engine.model.lane import with_recorded
-
             return with_recorded(batches, recorded(ledger.path, names))
         if ledger.following:
             kept = [record for record in recorded(ledger.path, names) if isinstance(record, Signal)]

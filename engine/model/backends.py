@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
+from engine.model.golden import check_golden
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,10 @@ class Backend(Protocol):
         """Return the outputs of a state: `[n, state]` to `[n, output]`."""
         ...
 
+    def enter_thread(self) -> None:
+        """Make ready the thread that calls, once, before its first pass."""
+        ...
+
     def warm(self, shape: tuple[int, int], sizes: Sequence[int] = BUCKETS) -> None:
         """Have everything compiled that calls of these sizes need, for windows of `[feature, lookback]`."""
         ...
@@ -99,26 +104,6 @@ def load_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Back
         backend = _torch_backend(content, path, device, threads)
     check_golden(backend, bundle.card, path)
     return backend
-
-
-def check_golden(backend: Backend, card: Card, path: Path) -> None:
-    """See that a network still says what it said when it was saved, on the device that is here.
-
-    Raises:
-        ModelError: it does not, or its outputs are not the card's.
-    """
-    if card.golden is None:
-        windows = np.zeros((1, len(card.features), card.lookback), np.float32)
-        wanted, tolerance = None, 0.0
-    else:
-        windows, wanted = card.golden.arrays()
-        tolerance = card.golden.tolerance.get(backend.device.partition(" ")[0], max(card.golden.tolerance.values()))
-    found = backend.score(windows)
-    if found.shape[1] != len(card.outputs):
-        raise ModelError(f"{path}: the network has {found.shape[1]} outputs, and its card names {len(card.outputs)}")
-    if wanted is not None and not (distance := float(np.abs(found - wanted).max())) <= tolerance:
-        told = f"it differs from its golden outputs by {distance:.3g}, more than {tolerance:g}"
-        raise ModelError(f"{path}: {told}, on {backend.device}")
 
 
 def save_bundle(
@@ -192,8 +177,8 @@ def _torch_backend(content: bytes, path: Path, device: str, threads: int) -> Bac
     if wanted.type == "cuda":
         from engine.model.cuda import CudaBackend
 
-        return CudaBackend(module, path, state_size)
-    return TorchBackend(module, path, state_size)
+        return CudaBackend(module, path, state_size, threads)
+    return TorchBackend(module, path, state_size, threads)
 
 
 class TorchBackend:
@@ -201,10 +186,10 @@ class TorchBackend:
 
     name = "torchscript"
 
-    def __init__(self, module: Any, path: Path, state_size: int) -> None:
+    def __init__(self, module: Any, path: Path, state_size: int, threads: int) -> None:
         import torch
 
-        self.device = "cpu"
+        self.device, self._threads = "cpu", threads
         self.state_size = state_size
         self._torch, self._module, self._path = torch, module, path
 
@@ -224,7 +209,12 @@ class TorchBackend:
     def readout(self, state: Floats) -> Floats:
         return self._in_chunks(self._module.readout, state)
 
+    def enter_thread(self) -> None:
+        # OpenMP keeps the number by thread: a new one would take all cores, and wait for them in a spin.
+        self._torch.set_num_threads(self._threads)
+
     def warm(self, shape: tuple[int, int], sizes: Sequence[int] = BUCKETS) -> None:
+        self.enter_thread()
         for size in sizes:
             windows = np.zeros((min(size, CHUNK), *shape), np.float32)
             calls = WARM_CALLS if size <= 32 else 3  # by then the graph is compiled; what is left is a kernel a size

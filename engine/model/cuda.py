@@ -18,8 +18,8 @@ class CudaBackend(TorchBackend):
     size. Warm-up and capture run the network; what it may remember in itself is put back as it was.
     """
 
-    def __init__(self, module: Any, path: Path, state_size: int) -> None:
-        super().__init__(module, path, state_size)
+    def __init__(self, module: Any, path: Path, state_size: int, threads: int) -> None:
+        super().__init__(module, path, state_size, threads)
         torch = self._torch
         torch.set_float32_matmul_precision("highest")  # the same digits as a CPU, within the card's tolerance
         torch.backends.cudnn.allow_tf32 = False

@@ -7,17 +7,15 @@ lock, so a replay takes little longer than its forward passes.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
-from engine.events import NEVER_NS, InboxEvent, ModelStatus, Signal
+from engine.events import NEVER_NS, InboxEvent
 from engine.model.backends import CHUNK, Floats
 from engine.model.features import Pulled
 from engine.model.health import Health
@@ -25,6 +23,8 @@ from engine.model.outlet import Latency, Outlet
 from engine.model.rivals import Rivals
 from engine.model.scorer import Scorer
 from engine.model.states import Due, Rows
+from engine.model.switching import quick_switching
+from engine.placing import Published, merge, recv_ns
 
 BLOCK: Final = 64
 """So many bars of one symbol are made features of at once."""
@@ -33,9 +33,6 @@ ROWS_AHEAD: Final = 2 * CHUNK
 EVENTS_AHEAD: Final = 50_000
 ALWAYS_NEEDED: Final = frozenset({"quote", "vwap"})
 """What a tape has from its start or not at all; headlines may come late."""
-
-_recv_ns = attrgetter("ts_recv_ns")
-Published = Signal | ModelStatus
 
 
 class Scored(NamedTuple):
@@ -155,7 +152,8 @@ class Lane:
         parts: list[Pulled] = []
         scoring: Stretch | None = None
         staged = rows = 0
-        with ThreadPoolExecutor(1, thread_name_prefix=f"model {self.name}") as executor:
+        enter = self.scorer.backend.enter_thread
+        with quick_switching(), ThreadPoolExecutor(1, f"model {self.name}", initializer=enter) as executor:
             for batch in batches:
                 for event in batch:
                     take(event)  # type: ignore[arg-type]  # a tape holds market events, and signals of models before
@@ -242,51 +240,16 @@ class Lane:
 
     def _merged(self, events: Sequence[InboxEvent], until_ns: int) -> list[InboxEvent]:
         """Return events with what is known before an instant among them; the rest waits."""
-        self._pending.sort(key=_recv_ns)  # stable: of one instant, in the order in which they were made
+        self._pending.sort(key=recv_ns)  # stable: of one instant, in the order in which they were made
         return merge(events, self._pending, until_ns)
 
     def _rest(self) -> list[InboxEvent]:
         """Return what was still under way when the tape ended."""
         self._check()
-        self._pending.sort(key=_recv_ns)
+        self._pending.sort(key=recv_ns)
         rest: list[InboxEvent] = [*self._pending]
         self._pending.clear()
         return rest
-
-
-def merge(events: Sequence[InboxEvent], pending: list[Published], until_ns: int) -> list[InboxEvent]:
-    """Return events with those pending, in order, that are known before an instant; they are taken out of `pending`.
-
-    Of one instant the signals come last.
-    """
-    ready = bisect_left(pending, until_ns, key=_recv_ns)
-    merged: list[InboxEvent] = []
-    taken = start = 0
-    while start < ready:
-        recv_ns = pending[start].ts_recv_ns
-        end = bisect_right(pending, recv_ns, start, ready, key=_recv_ns)
-        place = bisect_right(events, recv_ns, taken, key=_recv_ns)
-        merged += events[taken:place]
-        merged += pending[start:end]
-        taken, start = place, end
-    merged += events[taken:]
-    del pending[:ready]
-    return merged
-
-
-def with_recorded(
-    batches: Iterable[Sequence[InboxEvent]], recorded: Iterator[Published]
-) -> Iterator[Sequence[InboxEvent]]:
-    """Yield batches with recorded signals among them, where a lane would have put them."""
-    waiting = next(recorded, None)
-    for batch in batches:
-        pending: list[Published] = []
-        while waiting is not None and waiting.ts_recv_ns < batch[-1].ts_recv_ns:
-            pending.append(waiting)
-            waiting = next(recorded, None)
-        yield merge(batch, pending, NEVER_NS)
-    if waiting is not None:
-        yield [waiting, *recorded]
 
 
 def _newest_of_each(pulled: Pulled, symbols: int) -> Pulled:

@@ -181,7 +181,8 @@ class LiveLane:
         self.idle.clear()
         self._pass += 1
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"model {self.lane.name}")
+            enter = self.lane.scorer.backend.enter_thread
+            self._executor = ThreadPoolExecutor(1, f"model {self.lane.name}", initializer=enter)
         deadline_ms = self.lane.outlet.config.deadline_ms
         wait_s = HUNG_S if deadline_ms is None else deadline_ms / 1e3
         self._hung = loop.call_later(wait_s, self._on_hung, self._pass, due)

@@ -66,6 +66,9 @@ class OnnxBackend:
     def readout(self, state: Floats) -> Floats:
         raise ModelError(f"{self._path}: an ONNX model sees whole windows only")
 
+    def enter_thread(self) -> None:
+        """Have nothing to make ready: its threads are its own."""
+
     def warm(self, shape: tuple[int, int], sizes: Sequence[int] = BUCKETS) -> None:
         for size in sizes:
             for _ in range(3):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -18,9 +18,8 @@ from engine.events import InboxEvent, MarketEvent, Signal
 from engine.model.deploy import Deployer
 from engine.model.lane import Lane
 from engine.model.live_lane import LiveLane, Publish
+from engine.model.switching import quick_switching
 
-SWITCH_S: Final = 0.0005
-"""A thread that comes back from torch waits at most so long for Python's lock, not the usual 5 ms."""
 SHOWN: Final = frozenset({*get_args(MarketEvent), Signal})
 
 
@@ -33,7 +32,7 @@ class Stage:
 
     def __init__(self, lanes: Sequence[Lane], publish: Publish, clock: Clock, folder: Path) -> None:
         self.lanes = [LiveLane(lane, publish, clock, folder) for lane in lanes]
-        self._before_s = sys.getswitchinterval()
+        self._stack = ExitStack()
         self._since: list[InboxEvent] | None = None
 
     @property
@@ -57,7 +56,7 @@ class Stage:
         for one in self.lanes:
             await loop.run_in_executor(None, one.warm)
         if any(not one.inline for one in self.lanes):
-            sys.setswitchinterval(SWITCH_S)
+            self._stack.enter_context(quick_switching())
 
     def take(self, event: Any) -> None:
         """Take an event that the corridor has gone through."""
@@ -97,7 +96,7 @@ class Stage:
         """Let go of threads and devices."""
         for one in self.lanes:
             one.shut()
-        sys.setswitchinterval(self._before_s)
+        self._stack.close()
 
 
 def _prepared(deployer: Deployer, model: ModelConfig, path: Path, records: int) -> Lane:
