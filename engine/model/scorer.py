@@ -47,18 +47,18 @@ class Scorer:
         return self.due_of(ts_ns, rows)
 
     def due_of(self, ts_ns: int, rows: Rows) -> Due:
-        """Return the inputs of some symbols as they are now."""
+        """Return the windows of some symbols as they are now."""
         windows = self.features.windows(rows)
         newest = np.array(windows[:, :, -1])
-        inputs = self.card.normalization.apply(windows, windows)
-        return Due(ts_ns, rows, self.features.ts_event_ns(rows), self.features.numbers(rows), inputs, newest)
+        return Due(ts_ns, rows, self.features.ts_event_ns(rows), self.features.numbers(rows), windows, newest)
 
     def outputs(self, due: Due) -> Floats:
-        """Score one instant: `[n, output]`.
+        """Normalize and score one instant: `[n, output]`.
 
         Raises:
             ModelError: the network cannot.
         """
+        self.card.normalization.apply(due.inputs, due.inputs)
         found: Floats = self._carrier.score(due)
         return found
 

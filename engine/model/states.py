@@ -29,7 +29,8 @@ Rows = NDArray[np.int64]
 class Due(NamedTuple):
     """The symbols of one pass, with their inputs, and the `numbers` of their newest bars in their own order.
 
-    Shapes: `inputs` are `[n, feature, lookback]`, normalized; `newest` `[n, feature]`, the newest bars as they are.
+    Shapes: `inputs` are `[n, feature, lookback]`, normalized when they are scored, which may be on another thread;
+    `newest` `[n, feature]`, the newest bars as they are.
     """
 
     ts_ns: int
