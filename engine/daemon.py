@@ -125,13 +125,13 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
         built = Run(config, Journal(path, durability=config.journal.durability, follow=follow), wrap=stopwatch.wrap)
         logs.configure(
             level=config.log.level, file=config.out_dir / "log.jsonl" if config.log.file else None,
-            event_time_ns=lambda: built.core.now_ns, clock=clock,
+            event_time_ns=lambda: built.core.now_ns, clock=built.clock,
         )  # fmt: skip
         for secret in built.secrets:
             logs.mask(secret)
         try:
             with _runner() as runner:
-                code = runner.run(serve(built, stopwatch, clock, leave))
+                code = runner.run(serve(built, stopwatch, built.clock, leave))  # the one that its feed keeps right
         finally:
             logs.close()
         return _report(config, path) or code

@@ -19,6 +19,8 @@ from brokers.alpaca.gap import Gap
 from brokers.alpaca.keys import Keys
 from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.refusals import StreamLost
+from brokers.alpaca.session import together
+from brokers.alpaca.session_bars import SessionBars
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock
 from engine.errors import BrokerError, FeedError, TradingError
@@ -101,8 +103,22 @@ class DataLine:
         return counts.messages != before
 
     async def accompany(self, socket: ClientConnection) -> None:
+        if self.reader.session_bars is None:
+            await self._look_after(socket)
+        else:
+            await together(self._look_after(socket), self._close_days(self.reader.session_bars))
+
+    async def _look_after(self, socket: ClientConnection) -> None:
         await self._fill()
         await self._mind_silence(socket)
+
+    async def _close_days(self, days: SessionBars) -> None:
+        """Publish the bars of sessions that are over, whether or not anything comes."""
+        reader = self.reader
+        while True:
+            await self._sleep(days.look_every_s)
+            for bar in days.closed(reader.seen.receive(self._clock.now_ns()), reader.source):
+                reader.publish(bar)
 
     async def _send(self, socket: ClientConnection, message: Mapping[str, Any]) -> None:
         await socket.send(msgspec.msgpack.encode(message))

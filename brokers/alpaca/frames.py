@@ -16,6 +16,7 @@ import msgspec
 from brokers.alpaca import refusals, wire
 from brokers.alpaca.refusals import StreamLost
 from brokers.alpaca.seen import Seen
+from brokers.alpaca.session_bars import SessionBars
 from brokers.alpaca.wire import BarMessage
 from engine.events import MINUTE_NS, SECOND_NS, Bar, Datum, InboxEvent, News, Quote, Status, Trade
 from engine.ports import Publish
@@ -55,6 +56,7 @@ class FrameReader:
         seen: what was published already.
         canonical: names to use in place of the wire's, such as `BTC/USD` for `BTCUSD` in news.
         ahead_max_ns: how far an instant may lie in our future before the message counts as malformed.
+        session_bars: makes bars of the days so far; None makes none. With `daily_bars` they are told as they come, too.
 
     Attributes:
         publish: takes each event; it never waits.
@@ -65,12 +67,13 @@ class FrameReader:
 
     def __init__(
         self, stream: str, source: str, *, seen: Seen, counts: Counts, canonical: Mapping[str, str] | None = None,
-        ahead_max_ns: int = AHEAD_MAX_NS,
+        ahead_max_ns: int = AHEAD_MAX_NS, session_bars: SessionBars | None = None, daily_bars: bool = True,
     ) -> None:  # fmt: skip
         self.stream, self.source, self.seen, self.counts = stream, source, seen, counts
         self.data_ns = 0
         self._canonical = canonical or {}
         self._ahead_max_ns = ahead_max_ns
+        self.session_bars, self._daily_bars = session_bars, daily_bars
         self._instant, self._close_ns = b"", 0
         self._symbols: set[str] = set()
         self._bad: deque[int] = deque(maxlen=BURST)
@@ -184,7 +187,9 @@ class FrameReader:
     def _daily_bar(self, m: wire.DailyBarMessage) -> Datum | None:
         """A day that is not over is no bar yet: it has no close. It goes as a datum, its prices in the text."""
         ts_ns = self._instant_ns(m.t, "daily bar")
-        if not ts_ns:
+        if ts_ns and self.session_bars is not None:
+            self.session_bars.take(m, ts_ns)
+        if not ts_ns or not self._daily_bars:
             return None
         text = _json({"open": m.o, "high": m.h, "low": m.l, "close": m.c, "volume": m.v, "vwap": m.vw, "day_ns": ts_ns})
         return Datum("daily_bar", self.seen.recv_ns, self.seen.recv_ns, m.S, m.c, text, self.source)

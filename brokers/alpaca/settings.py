@@ -27,6 +27,9 @@ class FeedSettings(BaseModel):
         False, description="Bars again after late trades, half a minute later, as events of their own (`revised`)."
     )
     daily_bars: bool = Field(False, description="The day so far, each minute, as a datum called `daily_bar`.")
+    session_bars: bool = Field(
+        False, description="A bar of each session once it has closed, for models and strategies of daily bars."
+    )
     quotes: bool = Field(False, description="Best bid and ask.")
     trades: bool = Field(False, description="Every print, with its corrections and cancels as data.")
     statuses: bool = Field(True, description="Halts and resumptions of stocks.")

@@ -20,12 +20,15 @@ from brokers.alpaca.rest import Rest
 from brokers.alpaca.seen import Seen
 from brokers.alpaca.server_clock import ServerClock
 from brokers.alpaca.session import GREET_S, Session, together
+from brokers.alpaca.session_bars import SessionBars
 from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock, LiveClock, Sessions
 from engine.events import MINUTE_NS, NEVER_NS, Backfill, MarketEvent, News
 from engine.ports import Publish
 
+LOCAL_LOOK_S = 0.01
+"""How often to look whether a local server's day has closed: it may have several in a second."""
 STOCK_PATHS = {
     "iex": "/v2/iex", "sip": "/v2/sip", "delayed_sip": "/v2/delayed_sip", "overnight": "/v1beta1/overnight",
 }  # fmt: skip
@@ -167,7 +170,7 @@ class AlpacaFeed:
         chosen = self.settings
         wanted = {
             "bars": chosen.bars, "trades": chosen.trades, "quotes": chosen.quotes,
-            "updatedBars": chosen.updated_bars, "dailyBars": chosen.daily_bars,
+            "updatedBars": chosen.updated_bars, "dailyBars": chosen.daily_bars or chosen.session_bars,
         }  # fmt: skip
         return {channel: symbols if on else [] for channel, on in wanted.items()}
 
@@ -181,7 +184,8 @@ class AlpacaFeed:
         reader = FrameReader(
             name, source, seen=self._seen, counts=counts, canonical=canonical,
             # A local server plays its tape at any speed: what it sends is never called too early.
-            ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS,
+            ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS, daily_bars=chosen.daily_bars,
+            session_bars=self._session_bars(sessions),
         )  # fmt: skip
         history = History(
             rest, feed=chosen.feed, source=source + FROM_REST, sessions=self.sessions, canonical=canonical,
@@ -200,3 +204,8 @@ class AlpacaFeed:
             sleep=self._sleep, backfill_s=chosen.backfill_s, known_ns=self._known_ns.get(name, 0),
             on_filled=lambda name: self._filled(name, publish),
         )  # fmt: skip
+
+    def _session_bars(self, sessions: Sessions | None) -> SessionBars | None:
+        if not self.settings.session_bars or sessions is None:
+            return None
+        return SessionBars(sessions, look_every_s=LOCAL_LOOK_S if self._hosts.is_local else 1.0)

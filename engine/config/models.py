@@ -89,6 +89,11 @@ class ModelConfig(Table):
     allow_training_span: bool = Field(
         False, description="Let a tape overlap the span that the model was trained on; the report says so."
     )
+    unseen_days_only: bool = Field(
+        False,
+        description="On a tape, speak from the first day of the file's test span on; the tape may begin before it, "
+        "to warm up.",
+    )  # fmt: skip
     latency_ms: float | None = Field(
         None, ge=0, allow_inf_nan=False,
         description="Inference time charged to each signal on a tape; unset, the latency budget of the card.",

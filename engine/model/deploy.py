@@ -42,21 +42,23 @@ class Deployer:
         Raises:
             ModelError, ConfigError: as `lane`; or no file fits, or one was never tested.
         """
-        if not PATTERN.intersection(model.file.name):
+        key, is_walk, is_live = f"models.{model.name}.file", PATTERN & set(model.file.name), self._span_ns == (0, 0)
+        if is_live and is_walk:
+            raise ConfigError(f"{key}: {model.file.name} is a walk over a tape; name one file here")
+        if is_live or not (is_walk or model.unseen_days_only):
             return [self.lane(model)]
-        if self._span_ns == (0, 0):
-            raise ConfigError(f"models.{model.name}.file: {model.file.name} is a walk over a tape; name one file here")
-        begins = sorted((read_card(file).test_span_ns[0], file) for file in model.file.parent.glob(model.file.name))
+        files = sorted(model.file.parent.glob(model.file.name)) if is_walk else [model.file]
+        begins = sorted((read_card(file).test_span_ns[0], file) for file in files)
         if not begins or not begins[0][0]:
             told = f"{begins[0][1]} has no test span" if begins else f"no file fits {model.file}"
-            raise ConfigError(f"models.{model.name}.file: {told}; train with a table [walk_forward]")
+            raise ConfigError(f"{key}: {told}; train with a table [walk_forward]")
         found = []
         for (begin_ns, file), (end_ns, _) in zip(begins, [*begins[1:], (NEVER_NS, None)], strict=True):
             if begin_ns <= self._span_ns[1] and self._span_ns[0] < end_ns:
                 lane = self.lane(model.model_copy(update={"file": file}), begin_ns, end_ns)
                 if not lane.scorer.bulk:
-                    raise ConfigError(f"models.{model.name}.file: {file} carries a state; a walk wants windows")
-                lane.label, lane.span_ns = f"{model.name}/{file.stem}", (begin_ns, end_ns)
+                    raise ConfigError(f"{key}: {file} carries a state, which would lack the days before its turn")
+                lane.label, lane.span_ns = f"{model.name}/{file.stem}" if is_walk else model.name, (begin_ns, end_ns)
                 found.append(lane)
         return found
 

@@ -69,6 +69,15 @@ def test_a_file_that_was_trained_on_its_own_days_is_refused(tmp_path: Path) -> N
         signals(files(tmp_path, train_span_ns=(OPEN_NS, OPEN_NS + 100 * MINUTE_NS)))
 
 
+def test_one_file_may_speak_of_unseen_days_only(tmp_path: Path) -> None:
+    """The tape begins within its training, to warm up; it is silent until its test begins."""
+    spans = {"train_span_ns": (OPEN_NS, FIRST_NS - MINUTE_NS), "test_span_ns": (FIRST_NS, SECOND_NS)}
+    file = str(nets.bundle(tmp_path, nets.Fixed(1.0), **spans))
+    with pytest.raises(ModelError, match="it has seen these days"):
+        signals(file)
+    assert min(one.ts_event_ns for one in signals(file, unseen_days_only=True)) == FIRST_NS
+
+
 def test_a_walk_without_tests_or_files_is_refused(tmp_path: Path) -> None:
     """One line says what would be right."""
     with pytest.raises(ConfigError, match=r"no file fits .*walk_forward"):
