@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from engine.model.backends import BUCKETS, Floats, TorchBackend, checked
+from engine.model.backends import Floats, TorchBackend, checked
+
+SIZES: Final = (1, 8, 32, 128, 512, 2048)
+"""A GPU takes two thousand windows in about the time of one."""
 
 
 class CudaBackend(TorchBackend):
@@ -17,6 +20,8 @@ class CudaBackend(TorchBackend):
     A launch costs more than these networks compute, so a graph replays them all at once. A batch is padded to the next
     size. Warm-up and capture run the network; what it may remember in itself is put back as it was.
     """
+
+    chunk = SIZES[-1]
 
     def __init__(self, module: Any, path: Path, state_size: int, threads: int) -> None:
         super().__init__(module, path, state_size, threads)
@@ -27,8 +32,8 @@ class CudaBackend(TorchBackend):
         self._stream = torch.cuda.Stream()
         self._graphs: dict[tuple[Any, ...], _Graph] = {}
 
-    def warm(self, shape: tuple[int, int], sizes: Sequence[int] = BUCKETS) -> None:
-        for size in {_bucket(size) for size in sizes}:
+    def warm(self, shape: tuple[int, int], sizes: Sequence[int] = SIZES) -> None:
+        for size in sorted({_bucket(min(size, self.chunk)) for size in sizes}):
             windows = np.zeros((size, *shape), np.float32)
             self.score(windows)
             if self.state_size:
@@ -93,4 +98,4 @@ class _Graph:
 
 
 def _bucket(count: int) -> int:
-    return next(size for size in BUCKETS if size >= count)
+    return next(size for size in SIZES if size >= count)

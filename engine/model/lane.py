@@ -29,7 +29,7 @@ from engine.placing import Published, merge, recv_ns
 BLOCK: Final = 64
 """So many bars of one symbol are made features of at once."""
 PULL_EVENTS: Final = 2048
-ROWS_AHEAD: Final = 2 * CHUNK
+ROWS_AHEAD: Final = 8 * CHUNK
 EVENTS_AHEAD: Final = 50_000
 ALWAYS_NEEDED: Final = frozenset({"quote", "vwap"})
 """What a tape has from its start or not at all; headlines may come late."""
