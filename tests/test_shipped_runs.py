@@ -11,15 +11,18 @@ import pandas as pd
 import pytest
 
 from engine import config, daemon
-from engine.report import Result
+from engine.report import Result, summary
 
 ROOT = Path(__file__).parents[1]
-WITHOUT_DATA = {"demo", "alpaca", "venue"}
-RUNS = sorted(
-    path.stem
-    for path in (ROOT / "config").glob("*.toml")
-    if path.stem not in WITHOUT_DATA and not path.stem.startswith("train_")  # those are trained, not run
-)
+WITHOUT_DATA = {"demo", "alpaca"}
+CONFIGS = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "config").glob("*.toml"))}
+RUNS = [  # trainings are no runs, venues neither, and what trades at a venue has no tape
+    name
+    for name in CONFIGS
+    if name not in WITHOUT_DATA and not name.startswith("train_") and not name.endswith(("venue", "_paper"))
+]
+MODEL_RUNS = [name for name in RUNS if "[[models]]" in CONFIGS[name]]
+TRAININGS = ("lstm", "cnn", "transformer", "news")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def backtest(desk: Path, name: str) -> Result:
     return daemon.backtest(config.load(desk / "config" / f"{name}.toml"))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in MODEL_RUNS])
 def test_a_shipped_run_trades_to_its_end(desk: Path, name: str) -> None:
     """It fills orders, halts nobody, and explains its profit to the cent."""
     result = backtest(desk, name)
@@ -46,6 +49,44 @@ def test_a_shipped_run_trades_to_its_end(desk: Path, name: str) -> None:
     assert result.strategy_halts.empty
     assert result.states["state"].tolist() == ["active"]
     assert abs(result.summary["unexplained_usd"]) < 0.005
+
+
+@pytest.fixture(scope="module")
+def trained(desk: Path) -> Path:
+    """The models of the shipped runs, taught for one epoch each."""
+    onetape = str(Path(sys.executable).with_name("onetape"))
+    for name in TRAININGS:
+        command = [onetape, "train", f"config/train_{name}.toml", "--set", "fit.epochs_max=1"]
+        done = subprocess.run(command, cwd=desk, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return desk
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", MODEL_RUNS)
+def test_a_shipped_run_of_models_trades_unseen_days_and_says_whether_it_beats_holding(trained: Path, name: str) -> None:
+    """It fills orders, halts nobody, explains its profit to the cent, and is done over from its recorded scores."""
+    result = backtest(trained, name)
+    assert len(result.trades) > 0
+    assert result.strategy_halts.empty
+    assert abs(result.summary["unexplained_usd"]) < 0.005
+    assert "buying and holding" in next(iter(summary.notices(result)))
+    assert not result.run.warnings  # such as that days were seen before
+    daemon.verify(trained / "runs" / name / "backtest.journal")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("venue", "name"), [("lstm_venue", "lstm_paper"), ("news_venue", "news_and_price_paper")])
+def test_a_shipped_run_of_models_trades_at_the_local_venue(trained: Path, venue: str, name: str) -> None:
+    """Two processes over sockets, months in a minute: orders are filled, and the journal is done over."""
+    onetape = str(Path(sys.executable).with_name("onetape"))
+    run = f"exec {onetape} run config/{name}.toml --set feed.server_url=$APCA_API_BASE_URL"
+    command = [onetape, "server", f"config/{venue}.toml", "--port", "0", "--", "sh", "-c", run]
+    done = subprocess.run(command, cwd=trained, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = trained / "runs" / name / daemon.RUN_JOURNAL
+    assert len(Result.from_journal(path).fills) > 0
+    daemon.verify(path)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,10 @@ def equity(fold: Fold, prices: pd.DataFrame, zone: str) -> pd.DataFrame:
         symbol = names.get(event.symbol, event.symbol)
         actions.append(metrics.Action(act.snapshots, symbol, ratio, float(event.amount_usd)))
     start_usd = float(frame["equity_usd"].iloc[0]) if len(frame) else 0.0
-    frame["benchmark_usd"] = metrics.buy_and_hold(prices, start_usd, actions)
+    tradable = prices
+    if fold.signals:  # before the first of them there was nothing to go by: nobody is ahead by having been there
+        tradable = prices[frame.index >= _index([fold.signals[0].ts_recv_ns], zone)[0]].reindex(prices.index)
+    frame["benchmark_usd"] = metrics.buy_and_hold(tradable, start_usd, actions)
     if not prices.notna().equals(prices.ffill().notna()):
         frame["benchmark_usd"] = np.nan  # some prices were kept only while they were needed
     frame["moved"] = _moved(frame["equity_usd"], prices)

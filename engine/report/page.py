@@ -110,9 +110,10 @@ def _account(result: Result) -> str:
         return ""
     note = "Exposure is a share of equity."
     if result.summary["benchmark_return_pct"] is not None:
+        begin = "the run's first signal" if len(result.signals) else "its first price"
         note = (
-            f"Buy and hold: equal money in each symbol ({result.marks.shape[1]}) from its first price, held through "
-            f"splits, dividends kept, no costs. {note}"
+            f"Buy and hold: equal money in each symbol ({result.marks.shape[1]}) from {begin}, held through splits, "
+            f"dividends kept, no costs. {note}"
         )
     return section("Account", f'<div id="account"></div>{_note(note)}')
 

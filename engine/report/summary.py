@@ -221,6 +221,13 @@ def table(result: Result) -> Table:
 
 def notices(result: Result) -> Iterator[str]:
     """Yield what a reader must know before believing a figure."""
+    total, held = result.summary["total_return_pct"], result.summary["benchmark_return_pct"]
+    if len(result.signals) and total is not None and held is not None:
+        verdict = "beats" if total > held else "does not beat"
+        yield (
+            f"A run by signals: it {verdict} buying and holding, {number(total, '+pct')} after costs against "
+            f"{number(held, '+pct')}, both from the first signal on."
+        )
     if result.run.synthetic:
         yield "Synthetic data: a generated tape, not a market. Nothing here says how the strategy would have done."
     if result.run.local_venue:

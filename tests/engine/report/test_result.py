@@ -21,7 +21,7 @@ from engine.events import (
     TradingStateChanged,
 )  # fmt: skip
 from engine.journal import Journal
-from engine.report import Result
+from engine.report import Result, summary
 from tests.engine.report.story import START_NS, Story
 
 
@@ -223,10 +223,28 @@ def test_the_figures_of_a_busy_week_equal_pandas_one_liners(busy: Result) -> Non
 
 def test_buy_and_hold_equals_the_mean_growth_of_the_adjusted_prices(busy: Result) -> None:
     """Equal weight is the mean of the price relatives; the split and the dividend of the week are put back by hand."""
-    relatives = busy.marks.iloc[-1] / busy.marks.iloc[0]
+    marks = busy.marks[busy.marks.index >= busy.signals["time"].iloc[0]]
+    relatives = marks.iloc[-1] / marks.iloc[0]
     relatives["AAPL"] *= 2
-    relatives["SPY"] += 1.23 / busy.marks["SPY"].iloc[0]
+    relatives["SPY"] += 1.23 / marks["SPY"].iloc[0]
     assert busy.equity["benchmark_usd"].iloc[-1] == pytest.approx(100_000 * relatives.mean())
+
+
+def test_a_run_by_signals_is_compared_from_the_first_of_them() -> None:
+    """100 at the start, 110 at the first signal, 121 at the end: to hold from there on is ten percent, not 21."""
+    story = Story()
+    for seconds, price in ((0, "100"), (60, "110"), (120, "121")):
+        story.after(60).marks["SPY"] = float(price)
+        if seconds == 60:
+            story.records.append(Signal("SPY", story.ts_ns, story.ts_ns, "lstm", 0.5))
+        story.snapshot()
+    result = Result.from_records(story.end())
+    assert result.summary["benchmark_return_pct"] == pytest.approx(10)
+    told = next(iter(summary.notices(result)))
+    assert told == (
+        "A run by signals: it does not beat buying and holding, 0.00 % after costs against +10.00 %, both from the "
+        "first signal on."
+    )
 
 
 def test_buy_and_hold_is_left_out_when_prices_were_kept_only_while_held() -> None:
