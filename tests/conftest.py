@@ -1,9 +1,18 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    """Leave no test the logging that another one has set up."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from engine.run import Run
 ROOT = Path(__file__).parents[1]
 ONETAPE = str(Path(sys.executable).with_name("onetape"))
 AFTERNOON = ["--set", "server.history_until=2024-03-04T17:00:00Z"]
-STOPS_WITHIN_S = 2.0
+STOPS_WITHIN_S = 4.0  # two seconds on a machine that does nothing else; the suite runs on all cores
 
 
 def at_venue(folder: Path, *more: str, speed: float = 3000.0) -> list[str]:

@@ -68,7 +68,13 @@ async def check(rest: Rest, clock: Clock, *, simulated_time: bool) -> float:
     Raises:
         BrokerError: with the one thing that is wrong.
     """
-    account, off_s = await asyncio.gather(rest.get("/v2/account", AccountRecord), _clock_off_s(rest, clock))
+    account, off_s = await asyncio.gather(
+        rest.get("/v2/account", AccountRecord), _clock_off_s(rest, clock), return_exceptions=True
+    )  # fmt: skip
+    if isinstance(account, BaseException):  # it says best what is wrong, whichever answer came first
+        raise account
+    if isinstance(off_s, BaseException):
+        raise off_s
     number = account.account_number or account.id
     if account.status != "ACTIVE":
         raise BrokerError(f"account {number} is {account.status or 'without a status'}; only an active account trades")
