@@ -205,7 +205,7 @@ def _report(config: RunConfig, path: Path) -> int:
     page = result.save(config.out_dir)
     console = Console()
     console.print(summary.table(result))
-    console.print(f"report: {page}")
+    console.print(f"report: {page}", soft_wrap=True)  # a path that is broken across lines cannot be opened
     return 0
 
 

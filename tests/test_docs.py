@@ -89,7 +89,7 @@ def test_a_shipped_configuration_loads(path: Path) -> None:
     if path.stem.startswith("train_"):
         assert (news_config if news_config.is_about_texts(path) else training).load(path).name
         return
-    assert launch.plan(launch.load(path, [], [])) if path.stem.endswith("venue") else config.load(path).describe()
+    assert launch.load(path, [], []) if path.stem.endswith("venue") else config.load(path).describe()
 
 
 def _without_docstrings(source: str) -> str:
