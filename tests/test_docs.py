@@ -94,10 +94,11 @@ def test_a_shipped_configuration_loads(path: Path) -> None:
     if not path.stem.endswith("venue"):
         assert config.load(path).describe()
         return
-    try:
+    if path.stem == "venue":  # the others play tapes, which their reader makes: those are looked at last
         assert launch.plan(launch.load(path, [], []))
-    except TapeError as error:  # the last thing that is looked at: its tapes are the reader's to make
-        assert "there is no such file" in str(error)
+    elif not (ROOT / "tapes").exists():
+        with pytest.raises(TapeError, match="there is no such file"):
+            launch.load(path, [], [])
 
 
 def _without_docstrings(source: str) -> str:
