@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from engine.model.bundle import open_bundle
 from torch import nn
 
 from engine.clock import LiveClock
 from engine.errors import ModelError
 from engine.model.backends import read_weights
+from engine.model.bundle import open_bundle
 from engine.model.card import Card
 from research.config import TrainConfig
 from research.dataset import Examples
