@@ -7,10 +7,12 @@ class NewsAndPrice(Strategy):
     """Buy when price and news together are above `enter`, and leave when they are below zero.
 
     Each score is measured in deviations from its model's last `window` scores, and counts by its weight until it
-    expires: old news fades from the sum, and bad news closes a position without waiting for the next bar.
+    expires: old news fades from the sum, and bad news closes a position without waiting for the next bar. It is
+    bought when the model called `entry` speaks, by default that of prices, because only then there is a fresh one.
     """
 
     weights: dict[str, float] = {"price": 0.5, "news": 0.5}  # noqa: RUF012  # a parameter
+    entry: str = "price"
     window: int = 60
     enter: float = 0.5
     risk_fraction: float = 0.005
@@ -31,9 +33,8 @@ class NewsAndPrice(Strategy):
         symbol, said = signal.symbol, self.said.setdefault(signal.symbol, {})
         if signal.model in self.usual:
             said[signal.model] = self.usual[signal.model].update(signal.score) or 0.0, signal.ts_expire_ns
-        fresh = [(model, score) for model, (score, until_ns) in said.items() if until_ns > self.now_ns]
-        strength = sum(self.weights[model] * score for model, score in fresh)
+        strength = sum(self.weights[model] * score for model, (score, end_ns) in said.items() if end_ns > self.now_ns)
         if strength < 0:
             self.close_position(symbol)
-        elif strength > self.enter and not self.portfolio.position(symbol).qty and not self.open_orders(symbol):
+        elif strength > self.enter and signal.model == self.entry and not self.portfolio.position(symbol).qty:
             self.order_target_percent(symbol, self.sizing.fraction(symbol, strength))

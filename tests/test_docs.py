@@ -114,3 +114,20 @@ def test_the_readme_shows_the_strategy_that_ships() -> None:
     readme, shipped = ROOT / "README.md", ROOT / "strategies" / "sma_cross.py"
     blocks = [match[2] for match in FENCE.finditer(readme.read_text("utf-8")) if match[1] == "python"]
     assert _without_docstrings(blocks[0]) == _without_docstrings(shipped.read_text("utf-8"))
+
+
+def test_the_tutorial_shows_the_strategy_that_ships() -> None:
+    """A model strategy in 25 lines is `lstm_forecast.py`, but for its docstrings."""
+    tutorial, shipped = ROOT / "docs" / "models_tutorial.md", ROOT / "strategies" / "lstm_forecast.py"
+    (block,) = (match[2] for match in FENCE.finditer(tutorial.read_text("utf-8")) if match[1] == "python")
+    assert _without_docstrings(block) == _without_docstrings(shipped.read_text("utf-8"))
+
+
+def test_the_tutorial_takes_five_commands_at_most() -> None:
+    """From a clone to a report, for prices and for news; every file that a command names is there."""
+    text = (ROOT / "docs" / "models_tutorial.md").read_text("utf-8")
+    sequences = [match[2].splitlines() for match in FENCE.finditer(text) if match[2].startswith("make tapes")]
+    assert [len(lines) <= 5 for lines in sequences] == [True, True]
+    named = {path for lines in sequences for line in lines for path in re.findall(r"config/\w+\.toml", line)}
+    assert len(named) == 8
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

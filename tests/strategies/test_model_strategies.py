@@ -186,6 +186,13 @@ def test_price_and_news_count_together() -> None:
     assert both(said(29, 0.2, "news"), said(31, 0.2, "price")) == ["31:01 buy 100"]
 
 
+def test_good_news_waits_for_a_price() -> None:
+    """News after the price model has spoken is bought with its next word, unless the news may enter itself."""
+    words = said(29, 0.2, "price"), said(31, 0.2, "news")
+    assert both(*words) == []
+    assert both(*words, entry="news") == ["31:01 buy 100"]
+
+
 def test_bad_news_closes_without_waiting_for_a_bar() -> None:
     """0.42 of the price and 0.64 of the news buy; then the news is as far below its usual, and the price less above."""
     weights = {"price": 0.3, "news": 0.45}
