@@ -10,10 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.bars import interval_ns
 from engine.config.alike import load_as
-from engine.config.tables import FeedConfig, Table
-from engine.errors import ConfigError
+from engine.config.tables import FeedConfig, Table, known_interval
 from engine.model.card import FeatureSpec
 
 Score = Literal["forward_return", "direction", "above_median", "triple_barrier", "volatility", "reconstruction"]
@@ -45,14 +43,7 @@ class DataConfig(Table):
     def _all_symbols(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("bar")
-    @classmethod
-    def _known_interval(cls, value: str) -> str:
-        try:
-            interval_ns(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return value
+    _known_bar = field_validator("bar")(known_interval)
 
     @property
     def specs(self) -> tuple[FeatureSpec, ...]:

@@ -9,10 +9,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.bars import interval_ns
 from engine.config.alike import load_as
-from engine.config.tables import FeedConfig, Table
-from engine.errors import ConfigError
+from engine.config.tables import FeedConfig, Table, known_interval
 from research.config import FitConfig, SplitConfig
 
 Stage = Literal["lexicon", "returns"]
@@ -52,14 +50,7 @@ class LabelConfig(Table):
         0.33, ge=0, lt=1, description="Share of the training span's returns, the smallest, that count as neutral."
     )
 
-    @field_validator("bar")
-    @classmethod
-    def _known_interval(cls, value: str) -> str:
-        try:
-            interval_ns(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return value
+    _known_bar = field_validator("bar")(known_interval)
 
 
 class ReaderConfig(Table):

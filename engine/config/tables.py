@@ -16,6 +16,16 @@ from engine.errors import ConfigError
 from engine.risk.limits import RiskLimits
 
 
+def known_interval(value: str | None) -> str | None:
+    """Validate the length of a bar, as it is written."""
+    if value is not None:
+        try:
+            interval_ns(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
 class FeedConfig(Table):
     """Where events come from."""
 
@@ -77,15 +87,7 @@ class StrategyConfig(Table):
             raise ValueError('"*" is all symbols already')
         return value
 
-    @field_validator("bar")
-    @classmethod
-    def _known_interval(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                interval_ns(value)
-            except ConfigError as error:
-                raise ValueError(str(error)) from None
-        return value
+    _known_bar = field_validator("bar")(known_interval)
 
 
 class JournalConfig(Table):
