@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import plugins
-from engine.config.file import _anchored, _as_json, _override, _plugin_settings, _read, _refuse_secrets
-from engine.config.lines import key_lines
-from engine.config.problems import Problems
+from engine.config.file import _anchored, _as_json, _plugin_settings, _refuse_secrets, opened
 from engine.config.tables import FeedConfig, Table
 
 Model = TypeVar("Model", bound=Table)
@@ -23,10 +21,7 @@ def load_as(model: type[Model], path: Path | str, overrides: Iterable[str] = ())
         ConfigError: naming every problem with its line.
     """
     path = Path(path)
-    text, tree = _read(path)
-    problems = Problems(str(path), key_lines(text))
-    for override in overrides:
-        _override(tree, override, problems)
+    tree, problems = opened(path, overrides)
     tree, folder = json.loads(json.dumps(tree, default=_as_json)), path.absolute().parent
     _refuse_secrets(tree, (), problems)
     settings = _plugin_settings(plugins.FEED, FeedConfig, tree, "feed", folder, problems, {})

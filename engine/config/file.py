@@ -30,11 +30,21 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
         ConfigError: naming every problem with its line.
     """
     path = Path(path)
+    tree, problems = opened(path, overrides)
+    return _build(tree, path.absolute().parent, problems)
+
+
+def opened(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], Problems]:
+    """Read a TOML file with each of `overrides` on top; return it with the place where its problems are collected.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     text, tree = _read(path)
     problems = Problems(str(path), key_lines(text))
     for override in overrides:
         _override(tree, override, problems)
-    return _build(tree, path.absolute().parent, problems)
+    return tree, problems
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
