@@ -42,7 +42,7 @@ def write_tape(path: Path, data: Columns, *, repeat: int = 1) -> int:
     """Write the bars as a tape, `repeat` times one after the other in time; return their number."""
     import pyarrow as pa
 
-    from brokers.tape_writer import TapeWriter
+    from brokers.tape.writer import TapeWriter
 
     n_bars, n_symbols = data["c"].shape
     names = symbols(n_symbols)

@@ -1,9 +1,9 @@
 """The simulated venue: approved orders go in, fills and updates come out, in simulated time.
 
-Here orders arrive and meet market events. Which price an event gives is decided in `brokers.matching`, how much of it
-in `brokers.execution`, what that costs in `brokers.fees`; what becomes of an order otherwise in `brokers.order_table`.
-None of these knows the engine: a replay, a paper session and a local Alpaca-compatible server stand in front of the
-same venue. Its rules are numbered in `docs/paper_fills.md`.
+Here orders arrive and meet market events; the rest stands in `brokers.simulated`. Which price an event gives is decided
+in its `matching`, how much of it in `execution`, what that costs in `fees`; what becomes of an order otherwise in
+`order_table`. None of these knows the engine: a replay, a paper session and a local Alpaca-compatible server stand in
+front of the same venue. Its rules are numbered in `docs/paper_fills.md`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Literal
 
-from brokers.admission import AUCTIONS, Admission
-from brokers.conditions import Conditions
-from brokers.execution import notional_qty, part, slipped, stamp
-from brokers.fees import FeeModel
-from brokers.hours import Hours
-from brokers.matching import FillModel, Seen, Where, at_auction
-from brokers.models import PLUGGABLE, fee_model, fill_model, slippage_model
-from brokers.order_table import Answer, OrderTable
-from brokers.paper_settings import PaperSettings
-from brokers.slippage import SlippageModel
-from brokers.wire import Wire
-from brokers.working_order import Offer, WorkingOrder
+from brokers.simulated.admission import AUCTIONS, Admission
+from brokers.simulated.conditions import Conditions
+from brokers.simulated.execution import notional_qty, part, slipped, stamp
+from brokers.simulated.fees import FeeModel
+from brokers.simulated.hours import Hours
+from brokers.simulated.matching import FillModel, Seen, Where, at_auction
+from brokers.simulated.models import PLUGGABLE, fee_model, fill_model, slippage_model
+from brokers.simulated.order_table import Answer, OrderTable
+from brokers.simulated.settings import PaperSettings
+from brokers.simulated.slippage import SlippageModel
+from brokers.simulated.wire import Wire
+from brokers.simulated.working_order import Offer, WorkingOrder
 from engine.clock import Sessions
 from engine.errors import InvariantError
 from engine.events import (

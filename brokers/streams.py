@@ -20,10 +20,10 @@ import pyarrow as pa
 
 from brokers.merge import Array, Chunk, Stream
 from brokers.tape import KINDS, Column, as_numpy, columns, int64s
-from brokers.tape_reader import Tape, check_order
-from engine import tail
+from brokers.tape.reader import Tape, check_order
 from engine.errors import TapeError
 from engine.events import EVENT_CLASS, MarketEvent, News, Record
+from engine.record import tail
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -99,8 +99,8 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
     Raises:
         ConfigError: the run is live and nobody has given leave.
     """
-    from engine import operations
     from engine.live import serve
+    from engine.operating import operations
     from engine.stopwatch import Stopwatch
 
     if config.mode == "live" and leave is None:

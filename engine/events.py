@@ -12,11 +12,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from engine.account_events import AccountOpened as AccountOpened
-from engine.account_events import AccountStatement as AccountStatement
-from engine.account_events import AccountTerms as AccountTerms
-from engine.account_events import Assets as Assets
-from engine.account_events import Reconciliation as Reconciliation
+from engine.account.events import AccountOpened as AccountOpened
+from engine.account.events import AccountStatement as AccountStatement
+from engine.account.events import AccountTerms as AccountTerms
+from engine.account.events import Assets as Assets
+from engine.account.events import Reconciliation as Reconciliation
 from engine.event import Event as Event
 from engine.exact import exact as exact  # whoever reads events turns their prices into money
 

@@ -4,7 +4,8 @@ A SQLite file in WAL mode whose table `pages` holds JSON lines; each page carrie
 end, so the hash of a run does not depend on how its lines fell into pages, and any tool that can read SQLite can check
 it. State is a fold over these lines. A journal that is opened again first *follows*: the run is done over, each record
 it produces is compared with the recorded one, and only past the last recorded line is anything appended. Restart and
-`onetape verify` are that one mechanism. Commits that do not fill a page yet stand in a file beside it (`engine.tail`).
+`onetape verify` are that one mechanism. Commits that do not fill a page yet stand in a file beside it
+(`engine.record.tail`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any, Final
 
 import msgspec
 
-from engine import tail
 from engine.errors import Divergence, JournalError, JournalWriteError
 from engine.events import Event, Record, RunEnded, RunStarted
-from engine.pages import SCHEMA_VERSION, connect, last_digest, lines
+from engine.record import tail
+from engine.record.pages import SCHEMA_VERSION, connect, last_digest, lines
 
 __all__ = ["PAGE_LINES", "SCHEMA_VERSION", "Journal", "digest", "encode", "header", "is_ended", "read"]
 

@@ -13,7 +13,10 @@ from typing import Any, cast
 
 import structlog
 
-from engine import journal, pages, status
+from engine import journal
+from engine.account.listing import look_up
+from engine.account.recovery import Reconciler, leaving, waiting
+from engine.account.statements import Statements
 from engine.bus import Inbox
 from engine.clock import Clock
 from engine.errors import BrokerError, Divergence, FeedOverrun, JournalWriteError, TradingError
@@ -29,14 +32,13 @@ from engine.events import (
     Tick,
 )  # fmt: skip
 from engine.interlock import Leave, check_account
-from engine.listing import look_up
-from engine.operations import Operations
+from engine.operating import status
+from engine.operating.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
 from engine.ports import AccountState, LiveBroker, LiveFeed
-from engine.recovery import Reconciler, leaving, waiting
+from engine.record import pages
 from engine.run import Run
-from engine.statements import Statements
 from engine.stopwatch import Stopwatch
 
 EXIT_OK, EXIT_HALTED = 0, 3

@@ -27,12 +27,12 @@ from engine.events import (
     Signal,
 )  # fmt: skip
 from engine.journal import Journal
-from engine.line import Line, VenueBooks, fingerprint
 from engine.market import ZERO, Callback
 from engine.orders import OrderBook
-from engine.placing import with_commands
 from engine.portfolio import MONEY, Portfolio
 from engine.ports import Account, Feed, LiveFeed, SilentBroker, SilentFeed
+from engine.record.line import Line, VenueBooks, fingerprint
+from engine.record.placing import with_commands
 from engine.risk import RiskManager
 from engine.sampling import LIVE_SAMPLE_NS, sample_ns
 from engine.schedule import Schedule

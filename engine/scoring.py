@@ -15,8 +15,8 @@ from engine.config import RunConfig
 from engine.errors import JournalError
 from engine.events import InboxEvent, ModelStatus, Signal
 from engine.journal import Journal
-from engine.placing import with_recorded
 from engine.ports import Publish
+from engine.record.placing import with_recorded
 from engine.strategy import Strategy
 
 if TYPE_CHECKING:

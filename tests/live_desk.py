@@ -17,10 +17,11 @@ from urllib.request import urlopen
 
 import msgspec
 
-from engine import control, journal
-from engine.control import DaemonStatus, Reply
+from engine import journal
 from engine.daemon import RUN_JOURNAL
 from engine.errors import ControlError
+from engine.operating import control
+from engine.operating.control import DaemonStatus, Reply
 from tests.runs import REPOSITORY, toml
 
 TRADERS = f"{REPOSITORY}/tests/traders.py"

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import BaseModel
 
 from brokers.tape import KINDS
-from brokers.tape_writer import TapeWriter
+from brokers.tape.writer import TapeWriter
 from engine import journal
 from engine.config import from_dict
 from engine.events import (

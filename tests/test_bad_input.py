@@ -14,9 +14,10 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from brokers.tape_writer import TapeWriter
-from engine import cli, daemon, journal, tail
+from brokers.tape.writer import TapeWriter
+from engine import cli, daemon, journal
 from engine.events import RunStarted
+from engine.record import tail
 from engine.risk.limits import SMALL_ACCOUNT
 from tests.runs import EVERYTHING, OPEN_NS, bar, configuration, market, on_tape, strategy, toml, write_tapes
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from engine import Bar, Strategy, daemon, journal, tail
+from engine import Bar, Strategy, daemon, journal
 from engine.clock import ManualClock
 from engine.config import from_dict
 from engine.errors import JournalWriteError
@@ -27,6 +27,7 @@ from engine.events import (
     StrategyHalted,
 )
 from engine.journal import Journal
+from engine.record import tail
 from engine.run import Run
 from engine.stopwatch import Stopwatch
 from tests.runs import (

@@ -22,7 +22,6 @@ import pytest
 
 from brokers.alpaca_server import launch
 from engine import cli, daemon, journal
-from engine.compare import compare
 from engine.config import from_dict
 from engine.errors import Divergence
 from engine.events import (
@@ -41,6 +40,7 @@ from engine.events import (
     Record,
     Status,
 )
+from engine.record.compare import compare
 from tests.runs import OPEN_NS, REPOSITORY, at, market, strategy, toml, write_tapes
 
 ENVIRONMENT = {**os.environ, "APCA_API_KEY_ID": "PKLOCALVENUE", "APCA_API_SECRET_KEY": "local-venue-secret"}

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from engine import daemon, journal, tail
+from engine import daemon, journal
 from engine.config import RunConfig, from_dict
 from engine.errors import Divergence, JournalError
 from engine.events import Approved, Denied, TradingStateChanged
+from engine.record import tail
 from tests.runs import at_end, bar, busy, market, on_tape, strategy
 from tests.traders import Script
 

@@ -16,8 +16,8 @@ import msgspec
 
 from brokers.alpaca.history import History
 from brokers.alpaca.rows import Timeframe
-from brokers.tape_reader import Tape
-from brokers.tape_writer import TapeWriter
+from brokers.tape.reader import Tape
+from brokers.tape.writer import TapeWriter
 from engine.clock import Sessions, to_datetime
 from engine.errors import BrokerError, ConfigError
 from engine.events import DAY_NS, HOUR_NS, MarketEvent

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from brokers.paper_settings import PaperSettings
+from brokers.simulated.settings import PaperSettings
 
 Row = dict[str, Any]
 

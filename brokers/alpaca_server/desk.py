@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from brokers.admission import entry_price
 from brokers.alpaca_server import checks
 from brokers.alpaca_server.account import Account
 from brokers.alpaca_server.archive import Archive
@@ -26,7 +25,8 @@ from brokers.alpaca_server.refusals import Refusal, denied, invalid, missing, of
 from brokers.alpaca_server.settings import ServerSettings
 from brokers.alpaca_server.settlement import Settlement
 from brokers.alpaca_server.venue_order import VenueOrder
-from brokers.order_table import Answer
+from brokers.simulated.admission import entry_price
+from brokers.simulated.order_table import Answer
 from engine.events import NEVER_NS, SECOND_NS, Approved, Intent, OrderUpdate
 
 Shown = dict[str, Any]

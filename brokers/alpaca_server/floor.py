@@ -9,10 +9,10 @@ from brokers.alpaca_server.archive import Archive
 from brokers.alpaca_server.ledger import Ledger
 from brokers.alpaca_server.order_book import OrderBook
 from brokers.alpaca_server.refusals import refused
-from brokers.hours import Hours
-from brokers.order_table import GTC_LIFE_NS
 from brokers.paper import PaperBroker
-from brokers.paper_settings import PaperSettings
+from brokers.simulated.hours import Hours
+from brokers.simulated.order_table import GTC_LIFE_NS
+from brokers.simulated.settings import PaperSettings
 from engine.clock import Sessions
 from engine.events import Intent, exact
 

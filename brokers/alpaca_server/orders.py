@@ -1,6 +1,6 @@
 """From the body of a request to an order, with the rules that need to know neither positions nor other orders.
 
-What depends on the account is in `checks`, what the matching engine itself refuses in `brokers.admission`.
+What depends on the account is in `checks`, what the matching engine itself refuses in `brokers.simulated.admission`.
 
 Source: Alpaca's pages on orders; texts and codes as recorded by users of the service.
 """

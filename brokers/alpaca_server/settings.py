@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from brokers.paper_settings import PaperSettings
+from brokers.simulated.settings import PaperSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]

@@ -15,7 +15,7 @@ from brokers.alpaca_server.order_book import OrderBook
 from brokers.alpaca_server.settings import ServerSettings
 from brokers.alpaca_server.venue_order import VenueOrder
 from brokers.alpaca_server.wire import amount
-from brokers.order_table import Answer
+from brokers.simulated.order_table import Answer
 from engine.events import SECOND_NS, Fill, OrderUpdate
 
 Tell = Callable[[dict[str, Any]], None]

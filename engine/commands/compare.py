@@ -11,6 +11,6 @@ Second = Annotated[Path, typer.Argument(metavar="OTHER", help="The journal of an
 
 def command(first: First, second: Second) -> None:
     """Compare the orders, denials, cancels and executions of two runs; name the first that differs."""
-    from engine.compare import compare
+    from engine.record.compare import compare
 
     typer.echo(str(compare(first, second)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from engine.control import Ask, DaemonStatus, Reply
+    from engine.operating.control import Ask, DaemonStatus, Reply
 
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="The run's TOML file, or the folder it writes to.", show_default=False)
@@ -61,7 +61,7 @@ def override(
     yes: Yes = False,
 ) -> None:
     """Change one limit of a running daemon for some minutes; who, why and both values go into the journal."""
-    from engine.control import Request, request
+    from engine.operating.control import Request, request
 
     status = _status(path)
     _confirm(f"{status.name} ({status.mode}) will go by {limit} = {value} for {minutes:g} minutes.", status, yes=yes)
@@ -74,7 +74,7 @@ def reload(
 ) -> None:
     """Take over from the file what may change under a running daemon: log level, alerts, and narrower limits."""
     from engine import config
-    from engine.control import Request, request
+    from engine.operating.control import Request, request
 
     run = config.load(path)
     _tell(request(run.out_dir, Request("reload", config=run.resolved(), who=_who())))
@@ -82,8 +82,9 @@ def reload(
 
 def acknowledge(path: RunPath, yes: Yes = False) -> None:
     """Show the critical alerts of a run that nobody has acknowledged yet, and acknowledge them."""
-    from engine import alerts, config
-    from engine.control import FOLDER
+    from engine import config
+    from engine.operating import alerts
+    from engine.operating.control import FOLDER
 
     folder = config.run_folder(path) / FOLDER
     waiting = alerts.unacknowledged(folder)
@@ -101,13 +102,13 @@ def acknowledge(path: RunPath, yes: Yes = False) -> None:
 def watchdog(path: RunPath, once: Once = False) -> None:
     """Watch a run's heartbeat, and cancel its entries when it stops."""
     from engine import config
-    from engine import watchdog as dead_man
+    from engine.operating import watchdog as dead_man
 
     dead_man.run(config.outline(path), once=once)
 
 
 def _ask(path: Path, ask: Ask, reason: str = "") -> Reply:
-    from engine.control import Request, request
+    from engine.operating.control import Request, request
 
     return request(_folder(path), Request(ask, reason, who=_who()))
 
@@ -163,7 +164,7 @@ def _cancel_directly(path: Path) -> str:
 
     from engine import config
     from engine.errors import ConfigError
-    from engine.watchdog import emergency
+    from engine.operating.watchdog import emergency
 
     outline = config.outline(path)
     venue = emergency(outline)

@@ -12,7 +12,7 @@ from engine.commands.operate import RunPath
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from engine.control import DaemonStatus
+    from engine.operating.control import DaemonStatus
 
 HALTED = 3
 Json = Annotated[bool, typer.Option("--json", help="As one line of JSON, with everything there is.")]
@@ -21,8 +21,8 @@ Json = Annotated[bool, typer.Option("--json", help="As one line of JSON, with ev
 def command(path: RunPath, as_json: Json = False) -> None:
     """Show how a running daemon stands; exits with 0 while it trades, 3 halted, 4 when none answers."""
     from engine import config
-    from engine.control import Request, request
     from engine.errors import ControlError
+    from engine.operating.control import Request, request
 
     reply = request(config.run_folder(path), Request("status"))
     status = reply.status

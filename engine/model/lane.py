@@ -24,7 +24,7 @@ from engine.model.rivals import Rivals
 from engine.model.scorer import Scorer
 from engine.model.states import Due, Rows
 from engine.model.switching import quick_switching
-from engine.placing import Published, merge, recv_ns
+from engine.record.placing import Published, merge, recv_ns
 
 BLOCK: Final = 64
 """So many bars of one symbol are made features of at once."""

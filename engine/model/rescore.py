@@ -20,8 +20,8 @@ from engine.errors import Divergence, ModelError
 from engine.events import Bar, InboxEvent, MarketEvent, RunStarted, Signal
 from engine.model.deploy import Deployer
 from engine.model.lane import Lane
-from engine.placing import with_recorded
 from engine.ports import Feed
+from engine.record.placing import with_recorded
 from engine.run import feed_of
 from engine.scoring import recorded
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from brokers.paper import PaperBroker
-from brokers.paper_settings import PaperSettings
+from brokers.simulated.settings import PaperSettings
 from engine.clock import Sessions
 from engine.events import (
     MINUTE_NS,

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokers.slippage import to_tick
+from brokers.simulated.slippage import to_tick
 from engine.events import MINUTE_NS, Bar, CorporateAction, Fill, OrderUpdate, Quote, Status, Trade
 from tests.brokers.paper_venue import Venue, at
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from brokers.models import FEES, SLIPPAGE
-from brokers.paper_settings import PaperSettings
+from brokers.simulated.models import FEES, SLIPPAGE
+from brokers.simulated.settings import PaperSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "paper_fills.md").read_text("utf-8")

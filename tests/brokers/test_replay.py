@@ -18,7 +18,7 @@ from brokers.merge import Chunk, merge
 from brokers.replay import ReplayFeed
 from brokers.streams import TapeStream
 from brokers.tape import KINDS, columns
-from brokers.tape_writer import TapeWriter
+from brokers.tape.writer import TapeWriter
 from engine import daemon
 from engine.config import from_dict
 from engine.errors import ConfigError, TapeError

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import journal as module
-from engine import pages, tail
 from engine.errors import Divergence, JournalError, JournalWriteError
 from engine.events import CancelRequest, Event, Record, RunEnded, RunStarted, Signal
 from engine.journal import Journal, digest, encode, header, is_ended, read
+from engine.record import pages, tail
 from tests.runs import Room
 
 RECORDS: tuple[type[Event], ...] = get_args(Record)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine import daemon, journal, live, plugins
+from engine.account.recovery import Reconciler
 from engine.clock import ManualClock
 from engine.config import from_dict
 from engine.errors import BrokerError, ConfigError
@@ -31,9 +32,8 @@ from engine.events import (
 from engine.journal import Journal
 from engine.market import ZERO
 from engine.orders import Order
-from engine.placing import with_commands
 from engine.ports import Asset
-from engine.recovery import Reconciler
+from engine.record.placing import with_commands
 from engine.run import Run
 
 FAKES = Path(__file__).with_name("fakes.py")

@@ -23,7 +23,7 @@ from brokers.alpaca.rest import Refused, Rest
 from brokers.alpaca.rows import ActionRow, BarRow, NewsRow, Timeframe, action, bar, news
 from brokers.alpaca.wire import format_ns, parse_ns
 from brokers.replay import ReplayFeed
-from brokers.tape_reader import Tape
+from brokers.tape.reader import Tape
 from engine.clock import Sessions
 from engine.errors import BrokerError, ConfigError, TapeError
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, CorporateAction

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import alerts, cli
-from engine.control import FOLDER, ControlServer, DaemonStatus, OrderLine, PositionLine, Reply, Request
-from engine.heartbeat import private_folder
+from engine import cli
+from engine.operating import alerts
+from engine.operating.control import FOLDER, ControlServer, DaemonStatus, OrderLine, PositionLine, Reply, Request
+from engine.operating.heartbeat import private_folder
 
 STATUS = DaemonStatus(
     name="demo", mode="paper", pid=7, version="0.1.0", phase="trading", state="active", cause="", now_ns=10**18,

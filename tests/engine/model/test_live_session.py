@@ -13,13 +13,13 @@ import pytest
 from engine import daemon, journal, live, plugins
 from engine.clock import ManualClock
 from engine.config import from_dict
-from engine.control import Request
 from engine.errors import JournalError
 from engine.events import MINUTE_NS, Fill, ModelStatus, Signal
 from engine.journal import Journal
 from engine.live import Daemon
 from engine.model.rescore import rescore
-from engine.operations import Operations
+from engine.operating.control import Request
+from engine.operating.operations import Operations
 from engine.run import Run
 from engine.stopwatch import Stopwatch
 from tests.engine.model import nets
@@ -152,7 +152,7 @@ async def test_reload_swaps_a_model_and_the_journal_goes_on_with_it(tmp_path: Pa
 
 async def test_the_status_counts_what_a_model_does(tmp_path: Path) -> None:
     """Metrics and status show it as a stream of its own."""
-    from engine.operator import streams
+    from engine.operating.operator import streams
 
     settings = config(tmp_path, nets.bundle(tmp_path, calendar="24/7"))
     fakes.FakeFeed.script = bars(1, 12)

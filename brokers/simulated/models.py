@@ -1,0 +1,69 @@
+"""The built-in fee, slippage and fill models by the names that a configuration uses."""
+
+from __future__ import annotations
+
+from decimal import InvalidOperation
+from typing import Any
+
+from brokers.simulated.fees import AlpacaCryptoFees, AlpacaFees, BasisPointsFees, FeeModel, PerShareFees, ZeroFees
+from brokers.simulated.matching import FillModel, NextEventFills
+from brokers.simulated.settings import PaperSettings
+from brokers.simulated.slippage import FixedBps, HalfSpreadBps, NoSlippage, SlippageModel, VolumeShare
+from engine.errors import ConfigError, suggestion
+
+FEES: dict[str, type] = {
+    "alpaca": AlpacaFees, "zero": ZeroFees, "per_share": PerShareFees, "basis_points": BasisPointsFees,
+}  # fmt: skip
+SLIPPAGE: dict[str, type] = {
+    "none": NoSlippage, "fixed_bps": FixedBps, "half_spread_bps": HalfSpreadBps, "volume_share": VolumeShare,
+}  # fmt: skip
+FILLS: dict[str, type] = {"next_event": NextEventFills}
+
+PLUGGABLE = (
+    ("fees", "fee_params", "onetape.fee_models", frozenset(FEES)),
+    ("slippage", "slippage_params", "onetape.slippage_models", frozenset(SLIPPAGE)),
+    ("fills", "", "onetape.fill_models", frozenset(FILLS)),
+)
+"""What a plugin may stand in for: the setting, that of its parameters, the entry-point group, the names built in."""
+
+
+def fee_model(settings: PaperSettings, *, crypto: bool) -> FeeModel:
+    """Build the fee model that the settings name; `alpaca` is its crypto schedule around the clock.
+
+    Raises:
+        ConfigError: it is not built in, or a parameter is wrong.
+    """
+    models = FEES | {"alpaca": AlpacaCryptoFees} if crypto else FEES
+    model: FeeModel = _build("fees", settings.fees, settings.fee_params, models)
+    return model
+
+
+def slippage_model(settings: PaperSettings) -> SlippageModel | None:
+    """Build the slippage model that the settings name, None for `none`.
+
+    Raises:
+        ConfigError: it is not built in, or a parameter is wrong.
+    """
+    model: SlippageModel = _build("slippage", settings.slippage, settings.slippage_params, SLIPPAGE)
+    return None if isinstance(model, NoSlippage) else model
+
+
+def fill_model(settings: PaperSettings, *, crypto: bool) -> FillModel:
+    """Build the fill model that the settings name.
+
+    Raises:
+        ConfigError: it is not built in.
+    """
+    model: FillModel = _build("fills", settings.fills, {"limit_fill": settings.limit_fill, "crypto": crypto}, FILLS)
+    return model
+
+
+def _build(key: str, name: str, params: dict[str, Any], models: dict[str, type]) -> Any:
+    if name not in models:
+        known = ", ".join(models)
+        raise ConfigError(f"broker.{key}: unknown model {name!r}{suggestion(name, models)}; built in are {known}")
+    try:
+        return models[name](**params)
+    except (TypeError, ValueError, InvalidOperation) as error:
+        reason = str(error).replace(".__init__()", "()").replace(f"{models[name].__name__}()", f"model {name!r}")
+        raise ConfigError(f"broker.{key}: {reason}") from None
