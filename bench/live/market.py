@@ -99,11 +99,13 @@ def events_lost(journal: Path, orders: Sequence[dict[str, Any]]) -> int:
     from engine.journal import read
 
     told: set[str] = set()
+    booked: set[str] = set()
     filled: dict[str, Decimal] = defaultdict(Decimal)
     for record in read(journal):
         if isinstance(record, OrderUpdate):
             told.add(record.client_order_id)
-        elif isinstance(record, Fill):
+        elif isinstance(record, Fill) and record.execution_id not in booked:  # the account and the stream both tell
+            booked.add(record.execution_id)
             filled[record.client_order_id] += record.qty
     return sum(
         (order["client_order_id"] not in told) + (filled[order["client_order_id"]] != Decimal(order["filled_qty"]))

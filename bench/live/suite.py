@@ -57,7 +57,7 @@ def _market(folder: Path, *, long: bool) -> Iterator[Figure]:
     yield Figure(f"{MARKET:,} bars in a second, last frame to last order", last_ms, "ms", 250, 100)
     found = market.session(folder / "session", 2 * MARKET, minutes)
     name = f"{minutes} minutes of {2 * MARKET:,} bars"
-    if long:  # the last half hour's minutes are remembered: before that, growth says nothing
+    if long:  # ten minutes are too few for growth to say anything
         yield Figure(f"{name}, memory growth", found.memory_growth_percent, "%", 5, 2)
     yield Figure(f"{name}, order events lost of {found.orders:,} orders", found.events_lost, "", 0, 0)
     yield Figure(f"{name}, loop lag p99 at most", found.loop_lag_p99_ms, "ms", 20, 10)

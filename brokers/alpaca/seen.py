@@ -1,8 +1,9 @@
 """What a stream has delivered already, so that a gap can be filled with no duplicate and no hole.
 
 A bar is known by its symbol and minute, a print by its symbol, exchange and number, an article by its id and version.
-Memory is bounded: minutes and articles by number, prints to those of each symbol's latest instant. While a gap is open
-all of its minutes are kept, however long it takes until REST has filled it.
+Memory is bounded: minutes and articles by number, prints to those of each symbol's latest instant. Who looks back for
+what a stream left out looks minutes back, not hours; while a gap is open all of its minutes are kept, however long it
+takes until REST has filled it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from engine.events import Bar, MarketEvent, News, Trade
 
-MINUTES_KEPT = 32
+MINUTES_KEPT = 8
 ARTICLES_KEPT = 4096
 
 
@@ -39,6 +40,7 @@ class Seen:
     def __init__(self) -> None:
         self.recv_ns = 0
         self._minutes: dict[int, set[str]] = {}
+        self._heard: set[str] = set()
         self._articles: dict[tuple[int, int], None] = {}
         self._trade_ids: dict[str, set[str]] = {}
         self._last_trade_ns: dict[str, int] = {}
@@ -68,8 +70,8 @@ class Seen:
         found = self._minutes.get(close_ns)
         if found is None:
             found = self._minutes[close_ns] = set()
-            if len(self._minutes) > MINUTES_KEPT and not self._gaps:
-                del self._minutes[min(self._minutes)]
+            if not self._gaps:
+                self._forget()
         return found
 
     def symbols_since(self, close_ns: int, of: Iterable[str]) -> set[str]:
@@ -84,8 +86,12 @@ class Seen:
         return heard
 
     def symbols(self) -> list[str]:
-        """Return every symbol with a bar or a print that is still remembered, sorted."""
-        return sorted({*self._last_trade_ns}.union(*self._minutes.values()))
+        """Return every symbol that has had a bar or a print, sorted."""
+        return sorted(self._heard.union(self._last_trade_ns, *self._minutes.values()))
+
+    def _forget(self) -> None:
+        for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
+            self._heard |= self._minutes.pop(close_ns)
 
     def is_new_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
         """Take note of a live print. One with an older instant than its symbol's last counts as new: it came late."""
@@ -122,8 +128,7 @@ class Seen:
         self._gaps.discard(stream)
         if not self._gaps:
             self._holes, self._window, self._window_end_ns = [], set(), -1
-            for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
-                del self._minutes[close_ns]
+            self._forget()
 
     def is_missed_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:
         """Take note of a print of a REST answer; tell whether the stream brought it neither before nor since."""

@@ -62,12 +62,13 @@ def test_a_percentile_is_the_upper_bound_of_its_bucket() -> None:
 
 
 def test_what_the_venue_knows_and_the_journal_does_not_is_lost(tmp_path: Path) -> None:
-    """A missing word and a missing fill count one each; what both know, nothing."""
+    """A missing word and a missing fill count one each; what both know, nothing; what is told twice is one fill."""
     book = Journal(tmp_path / "run.journal")
     book.append(RunStarted("day", "{}", "0", 1, 0))
     for name in ("known", "unfilled"):
         book.append(OrderUpdate(name, "accepted", 1, 1))
-    book.append(Fill("e1", "known", "S", "buy", Decimal(2), Decimal(1), Decimal(0), 1, 1))
+    for ts_recv_ns in (1, 2):
+        book.append(Fill("e1", "known", "S", "buy", Decimal(2), Decimal(1), Decimal(0), 1, ts_recv_ns))
     book.close()
     orders = [
         {"client_order_id": name, "filled_qty": qty} for name, qty in (("known", "2"), ("unfilled", "1"), ("new", "0"))

@@ -157,6 +157,15 @@ def test_the_memory_of_what_was_published_is_bounded() -> None:
     assert not seen._window
 
 
+def test_a_symbol_whose_minutes_are_forgotten_is_still_known_by_name() -> None:
+    """Who subscribes to all symbols has the gap of each one filled, however seldom it trades."""
+    seen = Seen()
+    seen.minute(0).add("THIN")
+    for minute in range(1, 100):
+        seen.minute(minute).add("A")
+    assert seen.symbols() == ["A", "THIN"]
+
+
 @pytest.mark.parametrize("order", ["held first", "filled first"])
 def test_a_print_counts_once_whether_stream_or_filling_tells_it_first(order: str) -> None:
     """While a gap is filled both may bring the same print, in either order, and prints at the gap's very edge."""
