@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from brokers.tape import BATCH_ROWS, Int64s
+from brokers.tape.schema import BATCH_ROWS, Int64s
 from engine.events import NEVER_NS, MarketEvent
 
 FEWEST_ROWS = 1024

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from brokers.merge import merge
 from brokers.streams import JournalStream, Selection, TapeStream
-from brokers.tape import TAPE_SUFFIXES
 from brokers.tape.reader import Tape
+from brokers.tape.schema import TAPE_SUFFIXES
 from engine.errors import ConfigError, TapeError, suggestion
 from engine.events import NEVER_NS, SECOND_NS, MarketEvent
 

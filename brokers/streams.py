@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from brokers.merge import Array, Chunk, Stream
-from brokers.tape import KINDS, Column, as_numpy, columns, int64s
 from brokers.tape.reader import Tape, check_order
+from brokers.tape.schema import KINDS, Column, as_numpy, columns, int64s
 from engine.errors import TapeError
 from engine.events import EVENT_CLASS, MarketEvent, News, Record
 from engine.record import tail

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 from pydantic import BaseModel
 
-from brokers.tape import KINDS
+from brokers.tape.schema import KINDS
 from brokers.tape.writer import TapeWriter
 from engine import journal
 from engine.config import from_dict

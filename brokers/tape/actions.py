@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from brokers.tape import columns
 from brokers.tape.cells import RowError
 from brokers.tape.recipe import LINE
+from brokers.tape.schema import columns
 
 _LARGEST_TERM = 100
 _ADJUSTED_LARGEST_TERM = 4

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brokers.tape import Column
+from brokers.tape.schema import Column
 from engine.clock import Session, Sessions
 from engine.errors import ConfigError
 from engine.events import SECOND_NS

@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brokers.tape import Summary, columns, first_disorder, int64s
 from brokers.tape.actions import MADE, Actions
 from brokers.tape.cells import RowError
 from brokers.tape.recipe import LINE, Conversion, Recipe
+from brokers.tape.schema import Summary, columns, first_disorder, int64s
 from brokers.tape.source import Complaints, Rows, Source
 from brokers.tape.writer import TapeWriter, as_cell
 from engine.errors import TapeError

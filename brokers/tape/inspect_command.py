@@ -54,7 +54,7 @@ def command(
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    from brokers.tape import TAPE_SUFFIXES
+    from brokers.tape.schema import TAPE_SUFFIXES
 
     return [
         file

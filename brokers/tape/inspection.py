@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from brokers.tape import Int64s, as_numpy, int64s
 from brokers.tape.reader import Tape
+from brokers.tape.schema import Int64s, as_numpy, int64s
 from engine.clock import Sessions
 
 BATCH_ROWS = 1 << 15

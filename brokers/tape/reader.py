@@ -18,8 +18,21 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brokers import tape
-from brokers.tape import BATCH_ROWS, Column, Int64s, Summary, Tally, columns, first_disorder, int64s
+from brokers.tape.schema import (
+    BATCH_ROWS,
+    KINDS,
+    METADATA_KEY,
+    NAME,
+    SCHEMA_VERSION,
+    TAPE_SUFFIXES,
+    Column,
+    Int64s,
+    Summary,
+    Tally,
+    columns,
+    first_disorder,
+    int64s,
+)
 from engine.errors import TapeError, suggestion
 from engine.events import NEVER_NS
 
@@ -43,8 +56,8 @@ class Tape:
         self._summary: Summary | None = None
         self._types: dict[str, Any] = {}
         self._is_csv = not path.name.endswith(".parquet")
-        if not path.name.endswith(tape.TAPE_SUFFIXES):
-            raise TapeError(f"{path}: no tape by its name; a tape ends in {', '.join(tape.TAPE_SUFFIXES)}")
+        if not path.name.endswith(TAPE_SUFFIXES):
+            raise TapeError(f"{path}: no tape by its name; a tape ends in {', '.join(TAPE_SUFFIXES)}")
         with _reading(path):
             if path.stat().st_size == 0:
                 raise TapeError(f"{path}: the file is empty")
@@ -91,8 +104,8 @@ class Tape:
     def _parquet_names(self) -> tuple[str, ...]:
         with self._parquet() as file:
             metadata = file.metadata.metadata or {}
-            if tape.METADATA_KEY in metadata:
-                self.noted = _summary_from(metadata[tape.METADATA_KEY], self.path)
+            if METADATA_KEY in metadata:
+                self.noted = _summary_from(metadata[METADATA_KEY], self.path)
             if self.noted and self.noted.rows != file.metadata.num_rows:
                 told = f"{file.metadata.num_rows} rows, but it was written with {self.noted.rows}"
                 raise TapeError(f"{self.path}: {told}")
@@ -102,8 +115,8 @@ class Tape:
 
     def _parquet_batches(self, rows: int, start_ns: int, end_ns: int) -> Iterator[tuple[int, Any]]:
         wanted = [column for column in columns(self.kind) if column.name in self.names]
-        schema = pa.schema([(column.name, column.arrow_type) for column in wanted])
-        with self._parquet([column.name for column in wanted if column.arrow_type is tape.NAME]) as file:
+        arrow = pa.schema([(column.name, column.arrow_type) for column in wanted])
+        with self._parquet([column.name for column in wanted if column.arrow_type is NAME]) as file:
             key = file.schema_arrow.names.index("ts_recv_ns")
             first = 0
             for group in range(file.metadata.num_row_groups):
@@ -111,10 +124,10 @@ class Tape:
                 bounds = meta.column(key).statistics
                 seen = 0
                 if not (bounds and bounds.has_min_max and (bounds.max < start_ns or bounds.min >= end_ns)):
-                    for batch in file.iter_batches(rows, row_groups=[group], columns=schema.names, use_threads=False):
-                        batch = batch.select(schema.names)
+                    for batch in file.iter_batches(rows, row_groups=[group], columns=arrow.names, use_threads=False):
+                        batch = batch.select(arrow.names)
                         # Only a foreign file has other widths; `cast` costs an import of 9 MB even with nothing to do.
-                        yield first + seen, batch if batch.schema.equals(schema) else batch.cast(schema)
+                        yield first + seen, batch if batch.schema.equals(arrow) else batch.cast(arrow)
                         seen += batch.num_rows
                 first += meta.num_rows
 
@@ -184,8 +197,8 @@ def check_order(recv_ns: Int64s, previous_ns: int, file: Tape, first: int) -> No
 
 
 def _kind_of(names: Sequence[str], path: Path) -> str:
-    required = {kind: {column.name for column in columns(kind) if column.required} for kind in tape.KINDS}
-    best = max(tape.KINDS, key=lambda kind: (len(required[kind] & {*names}) / len(required[kind]), len(required[kind])))
+    required = {kind: {column.name for column in columns(kind) if column.required} for kind in KINDS}
+    best = max(KINDS, key=lambda kind: (len(required[kind] & {*names}) / len(required[kind]), len(required[kind])))
     if not {"ts_event_ns", "ts_recv_ns"} & {*names} or not required[best] & {*names} - {*_COMMON}:
         raise TapeError(f"{path}: no tape by its columns ({', '.join(names)[:200]}); `onetape import` makes one")
     return best
@@ -207,9 +220,9 @@ def _summary_from(text: bytes, path: Path) -> Summary:
         summary = msgspec.json.decode(text, type=Summary)
     except msgspec.DecodeError as error:
         raise TapeError(f"{path}: its metadata does not read: {error}") from None
-    if summary.schema_version != tape.SCHEMA_VERSION or summary.kind not in tape.KINDS:
+    if summary.schema_version != SCHEMA_VERSION or summary.kind not in KINDS:
         told = f"schema {summary.schema_version}, kind '{summary.kind}'"
-        raise TapeError(f"{path}: {told}; this release reads schema {tape.SCHEMA_VERSION} of {', '.join(tape.KINDS)}")
+        raise TapeError(f"{path}: {told}; this release reads schema {SCHEMA_VERSION} of {', '.join(KINDS)}")
     return summary
 
 

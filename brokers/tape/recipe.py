@@ -17,7 +17,8 @@ from zoneinfo import available_timezones
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brokers.tape import KINDS, cells, columns
+from brokers.tape import cells
+from brokers.tape.schema import KINDS, columns
 from brokers.tape.source import Rows, Source
 from engine.clock import Sessions
 from engine.errors import ConfigError, suggestion

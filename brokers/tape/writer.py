@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brokers.tape import METADATA_KEY, TAPE_SUFFIXES, Summary, Tally, columns, first_disorder, int64s
+from brokers.tape.schema import METADATA_KEY, TAPE_SUFFIXES, Summary, Tally, columns, first_disorder, int64s
 from engine.errors import TapeError
 from engine.events import MarketEvent
 

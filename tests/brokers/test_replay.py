@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from brokers.merge import Chunk, merge
 from brokers.replay import ReplayFeed
 from brokers.streams import TapeStream
-from brokers.tape import KINDS, columns
+from brokers.tape.schema import KINDS, columns
 from brokers.tape.writer import TapeWriter
 from engine import daemon
 from engine.config import from_dict

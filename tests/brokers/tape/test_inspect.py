@@ -7,12 +7,12 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from brokers.tape import KINDS
 from brokers.tape import inspection as tape_inspection
 from brokers.tape.importer import import_tape
 from brokers.tape.inspect_command import command
 from brokers.tape.inspection import SymbolReport, inspect_tape
 from brokers.tape.recipe import Recipe
+from brokers.tape.schema import KINDS
 from brokers.tape.source import Source
 from brokers.tape.writer import TapeWriter
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Bar, Datum, MarketEvent, News, Quote, Trade

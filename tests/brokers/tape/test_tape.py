@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from brokers.replay import ReplayFeed
-from brokers.tape import KINDS, METADATA_KEY, columns
 from brokers.tape.reader import Tape
+from brokers.tape.schema import KINDS, METADATA_KEY, columns
 from brokers.tape.writer import TapeWriter
 from engine.errors import TapeError
 from engine.events import (

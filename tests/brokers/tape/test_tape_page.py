@@ -8,10 +8,10 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from brokers.tape import KINDS, columns
 from brokers.tape import import_command as tape_import
 from brokers.tape import inspect_command as inspect
 from brokers.tape.reader import Tape
+from brokers.tape.schema import KINDS, columns
 
 PAGE = (Path(__file__).parents[3] / "docs" / "tape.md").read_text("utf-8")
 COMMANDS = [line for block in re.findall(r"^```text\n(.*?)^```$", PAGE, re.M | re.S) for line in block.splitlines()]

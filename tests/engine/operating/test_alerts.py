@@ -285,7 +285,7 @@ def test_every_alert_is_on_its_page() -> None:
     """Whoever is woken by one finds it in docs/operations.md, and what the page names is raised somewhere."""
     root = Path(__file__).parents[3]
     raised = set()
-    for path in (root / "engine").glob("*.py"):
+    for path in (root / "engine").rglob("*.py"):
         raised |= set(re.findall(r'raise_alert\(\s*"(\w+)"', path.read_text("utf-8")))
     page = (root / "docs" / "operations.md").read_text("utf-8")
     rows = re.search(r"\| alert \|.*?\n\n", page, re.DOTALL)
