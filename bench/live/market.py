@@ -73,7 +73,10 @@ class Session(NamedTuple):
 
 
 def session(folder: Path, n_symbols: int, minutes: int) -> Session:
-    """Let a session pass at `SESSION_SPEED`; the first quarter warms up."""
+    """Let a session pass at `SESSION_SPEED`; the first third warms up.
+
+    By then the account has been compared with the books once, orders and all, as happens every half hour.
+    """
     feed = {"n_symbols": n_symbols, "minutes": minutes, "spread_s": SESSION_SPEED * 2 / 3}
     rows = {"symbols": symbols(n_symbols), "statuses": False}
     port = _free_port()
@@ -82,7 +85,7 @@ def session(folder: Path, n_symbols: int, minutes: int) -> Session:
             at.wait_for(is_trading)
             at.start()
             bars, within_s = n_symbols * minutes, SETTLE_S + minutes * 120 / SESSION_SPEED
-            at.wait_for(lambda state: state["events"] >= bars / 4, within_s=within_s)
+            at.wait_for(lambda state: state["events"] >= bars / 3, within_s=within_s)
             warm, before = _memory_kb(running.pid), lag_counts(port)
             at.wait_for(lambda state: state["ended"], within_s=within_s)
             wait_until(lambda: metric(port, "onetape_events_total") >= bars)
