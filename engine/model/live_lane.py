@@ -113,7 +113,7 @@ class LiveLane:
         elif kind is not Signal or event.model != self.lane.name:  # type: ignore[union-attr]  # likewise
             self._show(event)
             if self._reads_texts:
-                self.close()
+                asyncio.get_running_loop().call_soon(self.close)  # once all of its instant has been taken
 
     def _show(self, event: InboxEvent) -> None:
         self.lane.take(event)

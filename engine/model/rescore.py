@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
@@ -77,6 +78,7 @@ def _compared(lane: Lane, path: Path, started: RunStarted, market: Iterable[Sequ
     for number, record in enumerate(journal.read(path), start=1):
         if isinstance(record, Signal) and record.model == name and record.source == bundle.sha256[:12]:
             kept.setdefault((record.symbol, record.ts_event_ns), deque()).append((number, record))
+    unlike: dict[tuple[str, int], Signal] = {}
     compared, distance = 0, 0.0
     for batch in lane.batches(market):
         for event in batch:
@@ -85,13 +87,15 @@ def _compared(lane: Lane, path: Path, started: RunStarted, market: Iterable[Sequ
             same_bar = kept.get((event.symbol, event.ts_event_ns))
             if not same_bar:
                 continue  # too late then, or before the run's windows were whole
-            number, before = same_bar.popleft()
-            compared, apart = compared + 1, abs(event.score - before.score)
-            distance = max(distance, apart)
-            if not apart <= tolerance:
-                raise Divergence(number, journal.encode(before).decode(), journal.encode(event).decode())
-    for number, before in chain.from_iterable(kept.values()):
-        raise Divergence(number, journal.encode(before).decode(), "")
+            apart = abs(event.score - same_bar[0][1].score)
+            if apart <= tolerance:
+                same_bar.popleft()
+                compared, distance = compared + 1, max(distance, apart)
+            else:  # or it is a text that another of the same time overtook while a pass was under way
+                unlike[event.symbol, event.ts_event_ns] = event
+    for number, before in sorted(chain.from_iterable(kept.values()), key=itemgetter(0)):
+        now = unlike.get((before.symbol, before.ts_event_ns))
+        raise Divergence(number, journal.encode(before).decode(), "" if now is None else journal.encode(now).decode())
     return Rescored(lane.label, compared, distance, tolerance)
 
 

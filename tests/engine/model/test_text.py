@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import unicodedata
 from hashlib import sha256
 from pathlib import Path
@@ -14,17 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from engine import daemon, journal
 from engine.cli import app
 from engine.clock import ManualClock, Sessions
 from engine.config import from_dict
-from engine.errors import ModelError
+from engine.errors import Divergence, ModelError
 from engine.events import MINUTE_NS, SECOND_NS, Bar, Datum, MarketEvent, Signal
+from engine.journal import Journal
 from engine.model.bundle import open_bundle, read_card
 from engine.model.card import FeatureSpec, Golden
 from engine.model.deploy import Deployer
 from engine.model.features import FeatureSet
 from engine.model.lane import Lane
 from engine.model.live_lane import LiveLane
+from engine.model.rescore import rescore
 from engine.model.scorer import scorer_of
 from engine.model.text import Texts, texts_of
 from engine.model.text_lexicon import NEGATIONS, STRENGTHS, WORTH, lexicon_score
@@ -33,7 +38,7 @@ from engine.model.truncation import first_difference
 from engine.strategy import Strategy
 from tests.engine.model import texts
 from tests.engine.model.texts import BUDGET_NS, HEADLINES, LENGTH, TEXT, VOCABULARY, news
-from tests.runs import OPEN_NS, HeldFeed, configuration, replayed, strategy
+from tests.runs import OPEN_NS, HeldFeed, configuration, on_tape, replayed, strategy
 
 SYMBOLS = ("AAA", "BBB")
 TOKENIZER = tokenizer_of(TEXT, VOCABULARY)
@@ -204,6 +209,34 @@ def test_texts_of_one_instant_are_read_together(tmp_path: Path) -> None:
     assert len(signals(both)) == 1
 
 
+def test_a_text_that_was_overtaken_live_is_not_missed_when_scored_again(tmp_path: Path) -> None:
+    """Two of one publication, seconds apart: the first fell to a pass under way. Another score of either is told."""
+    first, second = news(70, HEADLINES[0], "AAA"), news(70, HEADLINES[1], "AAA")
+    second = msgspec.structs.replace(second, ts_recv_ns=second.ts_recv_ns + SECOND_NS)
+    table = {"name": "mood", "file": str(texts.save(tmp_path)), "device": "cpu"}
+    tree = on_tape(tmp_path, [first, second, *market_end()], models=[table], strategies=[strategy(Listener)])
+    daemon.backtest(from_dict(tree))
+    whole = list(journal.read(tmp_path / "out" / daemon.BACKTEST_JOURNAL))
+    both = [one for one in whole if isinstance(one, Signal)]
+    assert len(both) == 2
+    assert _scored_again(tmp_path / "both", tree, whole) == 2
+    assert _scored_again(tmp_path / "overtaken", tree, [one for one in whole if one is not both[0]]) == 1
+    for index, found in enumerate(both):
+        other = [msgspec.structs.replace(one, score=0.5) if one is found else one for one in whole]
+        with pytest.raises(Divergence, match=f"record {whole.index(found) + 1} differs"):
+            _scored_again(tmp_path / f"other {index}", tree, other)
+
+
+def _scored_again(path: Path, tree: dict[str, Any], records: list[Any]) -> int:
+    """Write a journal and return how many of its scores come again."""
+    ledger = Journal(path)
+    ledger.note("config", json.dumps(from_dict(tree).resolved()))
+    for record in records:
+        ledger.append(record)
+    ledger.close()
+    return sum(one.scores for one in rescore(path))
+
+
 def test_many_texts_in_one_pass_score_like_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same symbols, same stamps, same scores within rounding; and the batch does not see beyond its own rows."""
     file, events = texts.save(tmp_path), texts.tape()
@@ -289,8 +322,11 @@ def test_short_texts_score_the_same_however_far_they_are_filled_up() -> None:
         assert np.isfinite(reader(torch.zeros(2, 1, 4)).numpy()).all()
 
 
-async def test_a_live_headline_is_scored_when_it_comes_and_bars_are_passed_over(tmp_path: Path) -> None:
-    """No bar is waited for; the score is that of the same headline on a tape."""
+@pytest.mark.parametrize("headlines", [HEADLINES[3:4], HEADLINES[2:4]])
+async def test_live_headlines_are_scored_when_they_come_and_bars_are_passed_over(
+    tmp_path: Path, headlines: tuple[str, ...]
+) -> None:
+    """No bar is waited for; the score is that of the same headlines on a tape, those of one instant together."""
     table = {"name": "mood", "file": str(texts.save(tmp_path)), "device": "cpu"}
     feed = HeldFeed.hold(market_end())
     config = from_dict(configuration(feed, models=[table], strategies=[strategy(Listener)]))
@@ -298,13 +334,14 @@ async def test_a_live_headline_is_scored_when_it_comes_and_bars_are_passed_over(
     out: list[Any] = []
     one = LiveLane(deployer.lane(config.models[0]), out.append, ManualClock(OPEN_NS + 2 * SECOND_NS), tmp_path)
     one.inline = True
-    one.take(market_end()[0])
+    known = [news(1, headline, "BBB") for headline in headlines]
+    for event in (market_end()[0], *known):
+        one.take(event)
     assert out == []
-    headline = news(1, HEADLINES[3], "BBB")
-    one.take(headline)
+    await asyncio.sleep(0)
     (signal,) = out
-    (taped,) = signals(run(tmp_path / "mood.pt", [headline, *market_end()]))
-    assert (signal.symbol, signal.ts_event_ns, signal.score) == ("BBB", headline.ts_event_ns, taped.score)
+    (taped,) = signals(run(tmp_path / "mood.pt", [*known, *market_end()]))
+    assert (signal.symbol, signal.ts_event_ns, signal.score) == ("BBB", known[0].ts_event_ns, taped.score)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
