@@ -119,6 +119,12 @@ class Sessions:
         self._current = found
         return found
 
+    def back(self, ts_ns: int, count: int) -> Session:
+        """Return the session `count` before that of `ts_ns`, or the calendar's first."""
+        if self.always_open:
+            return self.at(ts_ns - count * DAY_NS)
+        return self._sessions[max(0, bisect_right(self._ends, ts_ns) - count)]
+
     def is_open(self, ts_ns: int, *, extended: bool = False) -> bool:
         """Tell whether the venue trades at `ts_ns`: open inclusive, close exclusive."""
         session = self.at(ts_ns)

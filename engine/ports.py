@@ -72,6 +72,16 @@ class LiveFeed(Protocol):
         """
         ...
 
+    def want(self, interval_ns: int, count: int) -> None:
+        """Begin with at least so many bars of the past; asked before `run`. A day stands for whole sessions.
+
+        A feed that has no past begins without.
+
+        Raises:
+            ConfigError: it brings no bars of this length.
+        """
+        ...
+
     async def run(self, publish: Publish) -> None:
         """Publish events until canceled; reconnecting is the feed's own business. One that returns has ended."""
         ...
@@ -269,6 +279,9 @@ class SilentFeed:
 
     def know(self, events: Sequence[MarketEvent]) -> None:
         """Miss nothing."""
+
+    def want(self, interval_ns: int, count: int) -> None:
+        """Have no past."""
 
     async def run(self, publish: Publish) -> None:
         """Publish nothing."""

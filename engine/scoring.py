@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import journal
+from engine.bars import kind_ns
 from engine.clock import Clock, Sessions
 from engine.config import RunConfig
 from engine.errors import JournalError
@@ -49,6 +50,9 @@ class Scoring:
         now_ns = clock.now_ns() if is_live else feed.span_ns[0]
         self.deployer = Deployer(config, feed.symbols, sessions, span_ns=feed.span_ns, now_ns=now_ns)
         self.lanes = [lane for model in config.models for lane in self.deployer.lanes(model)]
+        for scorer in (lane.scorer for lane in self.lanes if is_live):
+            if count := scorer.features.warm_up_bars:
+                feed.want(kind_ns(scorer.card.interval_ns, sessions), count)
 
     @property
     def hashes(self) -> dict[str, str]:

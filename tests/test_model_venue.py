@@ -8,18 +8,20 @@ import sys
 from pathlib import Path
 
 from engine import daemon, journal
-from engine.clock import Sessions
-from engine.events import Bar, Fill, RunEnded, Signal
+from engine.clock import Sessions, to_datetime
+from engine.events import DAY_NS, Bar, Fill, RunEnded, Signal
+from engine.model.rescore import rescore
 from tests.engine.model import nets
 from tests.runs import at, write_tapes
 
 ONETAPE = str(Path(sys.executable).with_name("onetape"))
-SYMBOLS = ("AAA", "BBB")
+SYMBOLS, PAST_DAYS = ("AAA", "BBB"), 30
 VENUE = """
 [server]
 time = "tape"
 speed = 345600.0
 start = "subscribed"
+history_until = "{begins}"
 requests_per_min = 0
 [server.paper]
 account = "cash"
@@ -72,12 +74,16 @@ def days(count: int) -> list[Bar]:
 
 
 def test_a_model_of_daily_bars_trades_at_the_local_venue(tmp_path: Path) -> None:
-    """Each day is a bar at its close, each bar a signal after it, and orders fill; the journal is done over."""
+    """It begins with the days that its windows need; then each day is a bar at its close, and a signal after it.
+
+    Orders fill, the journal is done over, and the model says the same of it again.
+    """
     (tmp_path / "tape").mkdir()
     bars = days(70)
     write_tapes(tmp_path / "tape", bars)
-    nets.bundle(tmp_path, nets.NaNAbove(99.0), interval_ns=86_400_000_000_000)
-    (tmp_path / "venue.toml").write_text(VENUE)
+    nets.bundle(tmp_path, nets.NaNAbove(99.0), interval_ns=DAY_NS)
+    began_ns = bars[2 * PAST_DAYS].ts_open_ns
+    (tmp_path / "venue.toml").write_text(VENUE.format(begins=to_datetime(began_ns).isoformat()))
     (tmp_path / "run.toml").write_text(RUN)
     run = f"exec {ONETAPE} run run.toml --set feed.server_url=$APCA_API_BASE_URL"
     command = [ONETAPE, "server", "venue.toml", "--port", "0", "--", "sh", "-c", run]
@@ -86,12 +92,16 @@ def test_a_model_of_daily_bars_trades_at_the_local_venue(tmp_path: Path) -> None
     path = tmp_path / "out" / daemon.RUN_JOURNAL
     records = list(journal.read(path))
     found = [one for one in records if isinstance(one, Bar)]
+    needed = nets.LOOKBACK + 1  # a return looks one bar back
     assert [(one.symbol, one.ts_event_ns, one.close) for one in found] == [
-        (one.symbol, one.ts_event_ns, one.close) for one in bars
+        (one.symbol, one.ts_event_ns, one.close) for one in bars[2 * (PAST_DAYS - needed) :]
     ]
+    assert {one.source for one in found if one.ts_event_ns < began_ns} == {"iex+rest"}
     signals = [one for one in records if isinstance(one, Signal)]
-    assert len(signals) > 100
+    assert min(one.ts_event_ns for one in signals) < began_ns + 3 * DAY_NS
+    assert len(signals) > 70
     assert min(one.ts_recv_ns - one.ts_event_ns for one in signals) > 0
     assert sum(isinstance(one, Fill) for one in records) > 10
     assert isinstance(records[-1], RunEnded)
     assert daemon.verify(path)[0] == len(records)
+    assert [one.scores for one in rescore(path)] == [len(signals)]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 OPTIONAL_CHANNELS = frozenset({"statuses", "lulds", "updatedBars", "dailyBars"})
-FILL_S, SETTLE_S, WATCH_EVERY_S = 15.0, 10.0, 1.0
+FILL_S, PAST_S, SETTLE_S, WATCH_EVERY_S = 15.0, 120.0, 10.0, 1.0
 SLICE, HELD_MAX = 1000, 500_000
 STRIKES_MAX = 2
 OVERLAP_NS = SECOND_NS
@@ -73,6 +73,12 @@ class DataLine:
         self.log = structlog.get_logger().bind(stream=name)
         reader.publish = publish
 
+    @property
+    def wants_past(self) -> bool:
+        """Whether there is something to fetch at the first connection."""
+        days = self.reader.session_bars
+        return bool(self._known_ns or self._backfill_ns or (days is not None and days.past))
+
     # --- the protocol ----------------------------------------------------------------------------------------------
 
     async def greet(self, socket: ClientConnection) -> None:
@@ -84,7 +90,7 @@ class DataLine:
         if first and self._known_ns:
             self._gap_since_ns = max(self._known_ns, now_ns - DAY_NS)
         elif first:
-            self._gap_since_ns = now_ns - self._backfill_ns if self._backfill_ns else 0
+            self._gap_since_ns = now_ns - self._backfill_ns if self.wants_past else 0
         elif not self._gap_since_ns:
             self._gap_since_ns = self.reader.data_ns or self._connected_ns
         self._connected_ns = now_ns
@@ -113,10 +119,12 @@ class DataLine:
         await self._mind_silence(socket)
 
     async def _close_days(self, days: SessionBars) -> None:
-        """Publish the bars of sessions that are over, whether or not anything comes."""
+        """Publish the bars of sessions that are over, whether or not anything comes; those of the past come first."""
         reader = self.reader
         while True:
             await self._sleep(days.look_every_s)
+            if reader.publish is not self._publish:
+                continue
             for bar in days.closed(reader.seen.receive(self._clock.now_ns()), reader.source):
                 reader.publish(bar)
 
@@ -194,7 +202,8 @@ class DataLine:
     async def _fill_once(self, since_ns: int) -> bool:
         assert self._gap is not None
         try:
-            async with asyncio.timeout(FILL_S):
+            # What a run begins with may be years of many symbols; a gap is minutes.
+            async with asyncio.timeout(FILL_S if self.reader.counts.reconnects else PAST_S):
                 missed = await self._gap.missed(since_ns, self._clock.now_ns(), self._connected_ns + OVERLAP_NS)
         except (BrokerError, TimeoutError) as error:
             self.log.error("gap not filled yet", since_ns=since_ns, reason=str(error) or "REST takes too long")

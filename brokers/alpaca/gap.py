@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from brokers.alpaca.history import History
 from brokers.alpaca.seen import Seen
+from brokers.alpaca.session_bars import LATE_NS, SessionBars
 from engine.events import EVENT_CLASS, MINUTE_NS, SECOND_NS, Bar, MarketEvent, News, Quote, Trade
 
 BAR_MARGIN_NS, TICK_MARGIN_NS = 2 * MINUTE_NS, 5 * SECOND_NS
@@ -19,23 +20,28 @@ NEWS_MARGIN_NS = 5 * MINUTE_NS
 
 @dataclass(frozen=True)
 class Wanted:
-    """The symbols of each kind of event; `*` stands for all that were seen."""
+    """The symbols of each kind of event; `*` stands for all that were seen. `days` are bars of whole sessions."""
 
     bars: Sequence[str] = ()
     trades: Sequence[str] = ()
     quotes: Sequence[str] = ()
     news: Sequence[str] = ()
+    days: Sequence[str] = ()
 
 
 class Gap:
     """Fill the gaps of one stream.
 
     Args:
+        days: knows which sessions' bars were published; without it none is fetched.
         delay_ns: how much later than it happens the stream brings an event; REST may know more, and must not tell.
     """
 
-    def __init__(self, history: History, seen: Seen, wanted: Wanted, *, delay_ns: int = 0) -> None:
+    def __init__(
+        self, history: History, seen: Seen, wanted: Wanted, *, days: SessionBars | None = None, delay_ns: int = 0
+    ) -> None:
         self._history, self._seen, self._wanted, self._delay_ns = history, seen, wanted, delay_ns
+        self._days = days
 
     async def missed(self, since_ns: int, now_ns: int, live_ns: int) -> list[MarketEvent]:
         """Return what happened since the stream last spoke at `since_ns` and it did not bring, in order of time.
@@ -58,11 +64,13 @@ class Gap:
         if wanted.news:
             async for found in history.news(wanted.news, since_ns - NEWS_MARGIN_NS, end_ns):
                 articles += found
+        days = await self._past_days(end_ns)
         names = self._named(wanted.quotes)
         quotes = await history.latest_quotes(names) if names else []
         # Nothing is awaited from here on: what is taken note of is also returned.
         seen = self._seen
         events: list[MarketEvent] = list(self.take(bars))
+        events += [bar for bar in days if self._days is not None and self._days.is_new(bar)]
         events += [one for one in trades if seen.is_missed_trade(one.symbol, one.ts_event_ns, one.trade_id)]
         events += [one for one in articles if seen.is_new_article(int(one.news_id), one.ts_event_ns)]
         events += [one for one in quotes if one.ts_event_ns > since_ns]
@@ -78,6 +86,18 @@ class Gap:
                 # The minute that is still going on is served too, as if it were one.
                 found += [bar for bar in some if bar.ts_event_ns <= end_ns]
         return [bar for bar in found if bar.symbol not in self._seen.minute(bar.ts_event_ns)]
+
+    async def _past_days(self, end_ns: int) -> list[Bar]:
+        """Return the bars of sessions that are over, as far back as some may be missing, in order of time.
+
+        Their prices are those of today's shares: a split before now is no move of what is traded now.
+        """
+        since_ns = 0 if self._days is None else self._days.missing_since_ns(end_ns)
+        found: list[Bar] = []
+        if since_ns and (names := self._named(self._wanted.days)):
+            async for some in self._history.bars(names, since_ns, end_ns, "1Day", adjustment="split"):
+                found += [bar for bar in some if bar.ts_event_ns + LATE_NS <= end_ns]
+        return sorted(found, key=_order)
 
     def take(self, bars: Sequence[Bar]) -> list[Bar]:
         """Count bars as published, and return those that were not yet, in order of time."""

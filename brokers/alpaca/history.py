@@ -84,11 +84,11 @@ class History:
         self.left_out = 0
 
     async def bars(
-        self, symbols: Sequence[str], start_ns: int, end_ns: int, timeframe: str = "1Min"
+        self, symbols: Sequence[str], start_ns: int, end_ns: int, timeframe: str = "1Min", *, adjustment: str = ""
     ) -> AsyncIterator[list[Bar]]:
-        """Yield bars whose open lies in `[start_ns, end_ns]`."""
+        """Yield bars whose open lies in `[start_ns, end_ns]`, adjusted as always or as this once."""
         length = Timeframe(timeframe, self._sessions)
-        extra = {"timeframe": timeframe, "adjustment": self._adjustment}
+        extra = {"timeframe": timeframe, "adjustment": adjustment or self._adjustment}
         async for page in self._series("bars", _BarsPage, symbols, start_ns, end_ns, extra):
             yield self._made(page.bars, lambda symbol, row: rows.bar(symbol, row, length, self._source))
 

@@ -42,6 +42,10 @@ class FeedSettings(BaseModel):
         0.0, ge=0, le=30 * 86_400, allow_inf_nan=False,
         description="How far back to fetch at the start, in seconds, so that strategies begin warm.",
     )  # fmt: skip
+    backfill_sessions: int = Field(
+        0, ge=0, le=5_000,
+        description="How many sessions to begin with where `session_bars` is on. Models get what they need anyway.",
+    )  # fmt: skip
     silence_max_s: float = Field(
         12.0, gt=0, allow_inf_nan=False,
         description="How long an open market may be silent before REST is asked if the stream is mute, in seconds.",

@@ -24,7 +24,8 @@ from brokers.alpaca.session_bars import SessionBars
 from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.watch import Watch
 from engine.clock import Clock, LiveClock, Sessions
-from engine.events import MINUTE_NS, NEVER_NS, Backfill, MarketEvent, News
+from engine.errors import ConfigError
+from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, NEVER_NS, SECOND_NS, Backfill, Bar, MarketEvent, News
 from engine.ports import Publish
 
 LOCAL_LOOK_S = 0.01
@@ -34,6 +35,7 @@ STOCK_PATHS = {
 }  # fmt: skip
 DELAY_NS = {"delayed_sip": 15 * MINUTE_NS}
 REST_TIMEOUT_S = 10.0
+SHORTEST_SESSION_NS = 3 * HOUR_NS
 HEADERS = {"Content-Type": "application/msgpack"}
 FROM_REST = "+rest"
 
@@ -70,6 +72,8 @@ class AlpacaFeed:
         self._seen = Seen()
         self._limiter = Limiter(settings.rest_requests_per_min, self._clock, sleep)
         self._known_ns: dict[str, int] = {}
+        self._days_known: dict[str, int] = {}
+        self._sessions_past, self._minutes_past = settings.backfill_sessions, 0
         self._behind: set[str] = set()
 
     @staticmethod
@@ -89,9 +93,23 @@ class AlpacaFeed:
 
     def know(self, events: Iterable[MarketEvent]) -> None:
         for event in events:
-            self._seen.know(event)
+            if isinstance(event, Bar) and event.interval_ns > MINUTE_NS:
+                self._days_known[event.symbol] = event.ts_event_ns
+                self._seen.receive(event.ts_recv_ns)
+            else:
+                self._seen.know(event)
             name = "news" if isinstance(event, News) else "crypto" if "/" in event.symbol else "stocks"
             self._known_ns[name] = event.ts_recv_ns
+
+    def want(self, interval_ns: int, count: int) -> None:
+        if interval_ns == DAY_NS and self.settings.session_bars:
+            self._sessions_past = max(self._sessions_past, count)
+        elif interval_ns == MINUTE_NS and self.settings.bars:
+            self._minutes_past = max(self._minutes_past, count)
+        else:
+            hints = {MINUTE_NS: "set `bars`", DAY_NS: "set `session_bars`"}
+            hint = hints.get(interval_ns, "there are those of a minute and of a session")
+            raise ConfigError(f"feed: it brings no bars of {interval_ns / SECOND_NS:g} s, which a model wants; {hint}")
 
     async def run(self, publish: Publish) -> None:
         """Publish until canceled, or until the tape of a local server has ended.
@@ -106,7 +124,7 @@ class AlpacaFeed:
         )  # fmt: skip
         try:
             lines = [make(rest, publish) for make in self._makers()]
-            if self._known_ns or self.settings.backfill_s:
+            if any(line.wants_past for line in lines):
                 self._behind = {line.name for line in lines}
                 self._tell_backfill(publish, done=False)
             self.lines = {
@@ -181,17 +199,18 @@ class AlpacaFeed:
         chosen = self.settings
         counts = self.counts.setdefault(name, Counts())
         canonical = {symbol.replace("/", ""): symbol for symbol in self.symbols if "/" in symbol}
+        days = self._session_bars(sessions)
         reader = FrameReader(
             name, source, seen=self._seen, counts=counts, canonical=canonical,
             # A local server plays its tape at any speed: what it sends is never called too early.
             ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS, daily_bars=chosen.daily_bars,
-            session_bars=self._session_bars(sessions),
+            session_bars=days,
         )  # fmt: skip
         history = History(
-            rest, feed=chosen.feed, source=source + FROM_REST, sessions=self.sessions, canonical=canonical,
+            rest, feed=chosen.feed, source=source + FROM_REST, sessions=sessions or self.sessions, canonical=canonical,
             crypto_location=chosen.crypto_location,
         )  # fmt: skip
-        wanted = Wanted(*(channels.get(kind, ()) for kind in ("bars", "trades", "quotes", "news")))
+        wanted = Wanted(*(channels.get(kind, ()) for kind in ("bars", "trades", "quotes", "news", "dailyBars")))
         has_ticks = bool(wanted.trades or wanted.quotes)
         watch = None
         if sessions is not None and (wanted.bars or has_ticks):
@@ -200,12 +219,20 @@ class AlpacaFeed:
             )  # fmt: skip
         return DataLine(
             name, self._hosts.streams + path, keys=self._keys, channels=channels, reader=reader,
-            gap=Gap(history, self._seen, wanted, delay_ns=delay_ns), watch=watch, publish=publish, clock=self._clock,
-            sleep=self._sleep, backfill_s=chosen.backfill_s, known_ns=self._known_ns.get(name, 0),
-            on_filled=lambda name: self._filled(name, publish),
+            gap=Gap(history, self._seen, wanted, days=days, delay_ns=delay_ns), watch=watch, publish=publish,
+            clock=self._clock, sleep=self._sleep, backfill_s=self._backfill_s(sessions),
+            known_ns=self._known_ns.get(name, 0), on_filled=lambda name: self._filled(name, publish),
         )  # fmt: skip
 
     def _session_bars(self, sessions: Sessions | None) -> SessionBars | None:
         if not self.settings.session_bars or sessions is None:
             return None
-        return SessionBars(sessions, look_every_s=LOCAL_LOOK_S if self._hosts.is_local else 1.0)
+        look_every_s = LOCAL_LOOK_S if self._hosts.is_local else 1.0
+        return SessionBars(sessions, past=self._sessions_past, done=self._days_known, look_every_s=look_every_s)
+
+    def _backfill_s(self, sessions: Sessions | None) -> float:
+        """Return how far back the minutes reach that were asked for, the shortest of sessions assumed."""
+        if not self._minutes_past or sessions is None:
+            return self.settings.backfill_s
+        now_ns, count = self._clock.now_ns(), -(-self._minutes_past * MINUTE_NS // SHORTEST_SESSION_NS)
+        return max(self.settings.backfill_s, (now_ns - sessions.back(now_ns, count).open_ns) / SECOND_NS)

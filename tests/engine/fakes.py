@@ -37,6 +37,9 @@ class FakeFeed:
     def know(self, events: Sequence[MarketEvent]) -> None:
         """What came before the restart is of no use to a script."""
 
+    def want(self, interval_ns: int, count: int) -> None:
+        """A script is all that there is."""
+
     async def run(self, publish: Publish) -> None:
         for event in self.script:
             publish(event)

@@ -153,6 +153,16 @@ def test_an_instant_outside_the_calendar_is_refused_by_name(xnys: Sessions, day:
         xnys.at(new_york_ns(f"{day} 12:00"))
 
 
+def test_sessions_are_counted_back_over_weekends_and_holidays_to_the_first_of_all(xnys: Sessions) -> None:
+    """From Tuesday 2 January 2018, whether it is open or about to: three sessions before is Wednesday the 27th."""
+    tuesday = xnys.on_date("2018-01-02")
+    assert tuesday is not None
+    for ts_ns in (tuesday.open_ns, tuesday.extended_open_ns - HOUR_NS):
+        assert [xnys.back(ts_ns, count).date for count in (0, 1, 3)] == ["2018-01-02", "2017-12-29", "2017-12-27"]
+    assert xnys.back(tuesday.open_ns, 100_000).date == "1990-01-02"
+    assert AROUND.back(tuesday.open_ns, 3).date == "2017-12-30"
+
+
 def test_an_unknown_calendar_is_refused_with_a_suggestion() -> None:
     """A letter too many leads to the right name."""
     with pytest.raises(ConfigError, match=r"unknown calendar 'XNYSE'; did you mean 'XNYS'\?"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,7 +15,7 @@ from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.stream import AlpacaFeed
 from engine.clock import Sessions
 from engine.errors import ConfigError, FeedError, FeedOverrun, TradingError
-from engine.events import MINUTE_NS, SECOND_NS, Backfill, Bar, Trade
+from engine.events import DAY_NS, MINUTE_NS, SECOND_NS, Backfill, Bar, Trade
 from tests.brokers.alpaca.peers import (
     ENVIRON,
     OPEN_NS,
@@ -27,6 +28,7 @@ from tests.brokers.alpaca.peers import (
     stamp,
     until,
 )
+from tests.runs import at
 
 XNYS = Sessions("XNYS")
 
@@ -430,6 +432,71 @@ async def test_the_start_can_fetch_the_past(monkeypatch: pytest.MonkeyPatch) -> 
         assert {event.ts_recv_ns for event in rig.events} == {rig.time.ts_ns}
         told = [(index, event.done) for index, event in enumerate(rig.events) if isinstance(event, Backfill)]
         assert told == [(0, False), (4, True)]
+
+
+def day_row(day: str, close: float = 100.0) -> dict[str, Any]:
+    """A day's bar of a REST answer, stamped at its midnight in New York."""
+    return row(at(f"{day}T00:00-05:00"), close)
+
+
+async def test_the_start_can_fetch_whole_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a model wants, in today's shares, the one in progress left out."""
+    async with rigged(monkeypatch, symbols=["SPY"], bars=False, session_bars=True, backfill_sessions=1) as rig:
+        rig.feed.want(DAY_NS, 2)
+        rows = [day_row("2025-12-31", 98.0), day_row("2026-01-02", 99.0), day_row("2026-01-05")]
+        rig.rest.on("GET", "/v2/stocks/bars", (200, {"bars": {"SPY": rows}, "next_page_token": None}))
+        await until(lambda: any(isinstance(event, Backfill) and event.done for event in rig.events))
+        ((asked, _),) = rig.rest.asked("GET", "/v2/stocks/bars")
+        assert (asked["timeframe"], asked["adjustment"]) == ("1Day", "split")
+        assert "2025-12-30T05:00" < asked["start"] < "2025-12-31T05:00"  # of Friday and Wednesday, by their midnights
+        days = [event for event in rig.events if isinstance(event, Bar)]
+        assert [(bar.ts_event_ns, bar.close) for bar in days] == [
+            (at("2025-12-31T16:00-05:00"), 98.0), (at("2026-01-02T16:00-05:00"), 99.0),
+        ]  # fmt: skip
+        assert [event.done for event in rig.events if isinstance(event, Backfill)] == [False, True]
+
+
+async def test_days_that_closed_while_nobody_listened_are_fetched_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the last day of the journal on, though no past is asked for; minutes of the same close are another thing."""
+    async with rigged(monkeypatch, symbols=["SPY"], bars=False, session_bars=True) as rig:
+        close_ns = at("2025-12-30T16:00-05:00")
+        rig.feed.know([Bar("SPY", close_ns, close_ns + SECOND_NS, 9, 9, 9, 9, 1, 390 * MINUTE_NS, source="iex")])
+        rows = [day_row(day) for day in ("2025-12-30", "2025-12-31", "2026-01-02")]
+        rig.rest.on("GET", "/v2/stocks/bars", (200, {"bars": {"SPY": rows}, "next_page_token": None}))
+        await until(lambda: any(isinstance(event, Backfill) and event.done for event in rig.events))
+        assert [event.ts_event_ns for event in rig.events if isinstance(event, Bar)] == [
+            at("2025-12-31T16:00-05:00"), at("2026-01-02T16:00-05:00"),
+        ]  # fmt: skip
+
+
+async def test_minutes_that_a_model_wants_are_fetched_from_the_session_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty of them at the open of Monday lie in Friday's session."""
+    async with rigged(monkeypatch, symbols=["SPY"]) as rig:
+        rig.feed.want(MINUTE_NS, 60)
+        rig.rest.on("GET", "/v2/stocks/bars", (200, {"bars": {}, "next_page_token": None}))
+        await until(lambda: any(isinstance(event, Backfill) and event.done for event in rig.events))
+        ((asked, _),) = rig.rest.asked("GET", "/v2/stocks/bars")
+        assert asked["timeframe"] == "1Min"
+        assert "2026-01-02T14:2" < asked["start"] <= "2026-01-02T14:30"
+
+
+@pytest.mark.parametrize(
+    ("options", "interval_ns", "told"),
+    [
+        ({}, DAY_NS, "it brings no bars of 86400 s, which a model wants; set `session_bars`"),
+        ({"bars": False, "session_bars": True}, MINUTE_NS, "no bars of 60 s, which a model wants; set `bars`"),
+        ({}, 5 * MINUTE_NS, "no bars of 300 s, which a model wants; there are those of a minute and of a session"),
+    ],
+)
+async def test_bars_that_no_stream_brings_are_refused(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], interval_ns: int, told: str
+) -> None:
+    """A model would wait for them for ever, and nobody would know why."""
+    async with rigged(monkeypatch, **options) as rig:
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            rig.feed.want(interval_ns, 10)
 
 
 async def test_a_frame_of_thirty_thousand_messages_is_no_reason_to_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:

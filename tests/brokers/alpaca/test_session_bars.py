@@ -54,6 +54,28 @@ def test_days_that_closed_meanwhile_come_in_order() -> None:
     assert found == [("AAA", CLOSE_NS), ("BBB", CLOSE_NS), ("AAA", CLOSE_NS + next_ns)]
 
 
+def test_a_day_that_was_fetched_is_not_told_again() -> None:
+    """Whichever comes first; a symbol that had no bar of that day still gets it."""
+    days = SessionBars(Sessions("XNYS"), done={"AAA": CLOSE_NS})
+    days.take(told(10.0), DAY_NS)
+    days.take(told(10.0, "BBB"), DAY_NS)
+    (bar,) = days.closed(CLOSE_NS + LATE_NS, "iex")
+    assert bar.symbol == "BBB"
+    assert not days.is_new(bar)
+    days.take(told(10.0, "CCC"), DAY_NS)
+    assert days.is_new(msgspec.structs.replace(bar, symbol="CCC"))
+    assert list(days.closed(CLOSE_NS + LATE_NS, "iex")) == []
+
+
+def test_the_past_reaches_as_many_sessions_back_as_are_wanted_and_else_to_the_last_bar() -> None:
+    """Monday the 4th and three before it: from the day before Wednesday's pre-market on; nothing where none is."""
+    wednesday, tuesday = at("2024-02-28T04:00-05:00"), at("2024-02-27T04:00-05:00")
+    assert tuesday <= SessionBars(Sessions("XNYS"), past=3).missing_since_ns(OPEN_NS) < wednesday
+    known = SessionBars(Sessions("XNYS"), past=3, done={"AAA": CLOSE_NS - 24 * HOUR_NS, "BBB": CLOSE_NS})
+    assert known.missing_since_ns(CLOSE_NS + 50 * HOUR_NS) == CLOSE_NS - 24 * HOUR_NS
+    assert SessionBars(Sessions("XNYS")).missing_since_ns(OPEN_NS) == 0
+
+
 def test_a_half_day_is_shorter() -> None:
     """The third of July 2024 closed at one o'clock."""
     days, close_ns = SessionBars(Sessions("XNYS")), at("2024-07-03T13:00-04:00")
