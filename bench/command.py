@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-Suite = Annotated[str, typer.Argument(help="What to measure: replay, startup, live, or all.")]
+Suite = Annotated[str, typer.Argument(help="What to measure: replay, startup, live, model, or all.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 Long = Annotated[bool, typer.Option("--long", help="Also 20 million bars, and two hours of a live session.")]
 Peers = Annotated[
@@ -18,7 +18,7 @@ Peers = Annotated[
 
 
 def command(suite: Suite = "all", as_json: AsJson = False, long: Long = False, peers: Peers = None) -> None:
-    """Measure replay, orders, memory, start-up and the live path on this machine."""
+    """Measure replay, orders, memory, start-up, the live path and models on this machine."""
     from bench.table import run
 
     run(suite, as_json=as_json, long=long, peers=peers or [])

@@ -7,7 +7,6 @@ with its best time, because a busy machine only ever adds to one.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import bars
+from bench.child import answer, measured
 
 ROUNDS = 3
 
@@ -82,7 +82,9 @@ def scale(n_symbols: int, n_bars: int, repeat: int = 1) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tape = folder / "bars.parquet"
-        _in_child("tape", str(tape), n_symbols, n_bars, repeat)  # so that its memory is not counted here
+        measured(
+            "bench.measure", "tape", str(tape), n_symbols, n_bars, repeat
+        )  # so that its memory is not counted here
         rounds = ROUNDS if repeat == 1 else 1
         best = min((engine_once(tape, folder) for _ in range(rounds)), key=_time)
     used_mb = (peak_kb() - bare_interpreter_kb()) / 1024
@@ -114,15 +116,6 @@ def peak_kb() -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def _in_child(*arguments: str | int) -> dict[str, Any]:
-    import subprocess
-
-    command = [sys.executable, "-P", "-m", "bench.measure", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def _seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
@@ -134,6 +127,4 @@ def _time(run: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    name, *rest = sys.argv[1:]
-    call = {"replay": replay, "scale": scale, "tape": tape}[name]
-    print(json.dumps(call(*(int(word) if word.isdecimal() else word for word in rest))))  # type: ignore[operator]
+    answer({"replay": replay, "scale": scale, "tape": tape})

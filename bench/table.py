@@ -8,15 +8,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from bench import bars
+from bench.child import measured
 from bench.figure import Figure, machine
 from bench.live.suite import live
+from bench.model.suite import model
 from engine.errors import ConfigError, suggestion
 
 SHAPES = ((1, 500_000), (100, 5_000))
@@ -30,21 +32,27 @@ def run(suite: str, *, as_json: bool, long: bool, peers: list[str]) -> None:
     Raises:
         ConfigError: there is no such suite, or a peer is no NAME=COMMAND.
     """
-    suites = {"replay": lambda: replay(peers, long=long), "startup": startup, "live": lambda: live(long=long)}
+    suites: dict[str, Callable[[], Iterator[Figure | str]]] = {
+        "replay": lambda: replay(peers, long=long), "startup": startup, "live": lambda: live(long=long), "model": model,
+    }  # fmt: skip
     if suite not in (*suites, "all"):
         raise ConfigError(f"no suite '{suite}'{suggestion(suite, suites)}")
     chosen = [measure for name, measure in suites.items() if suite in (name, "all")]
     figures: list[Figure] = []
-    for measure in chosen:
-        for figure in measure():
-            figures.append(figure)
-            if not as_json:
-                typer.echo(f"  {figure.name}: {_number(figure.value)} {figure.unit}", err=True)
+    notes: list[str] = []
+    for found in chain.from_iterable(measure() for measure in chosen):
+        if isinstance(found, str):
+            notes.append(found)
+        else:
+            figures.append(found)
+        if not as_json:
+            told = found if isinstance(found, str) else f"{found.name}: {_number(found.value)} {found.unit}"
+            typer.echo(f"  {told}", err=True)
     if as_json:
         rows = [{**figure._asdict(), "verdict": figure.verdict} for figure in figures]
-        typer.echo(json.dumps({"machine": machine(), "figures": rows}, indent=2))
+        typer.echo(json.dumps({"machine": machine(), "figures": rows, "notes": notes}, indent=2))
     else:
-        _print(figures)
+        _print(figures, notes)
 
 
 def replay(peers: list[str], *, long: bool) -> Iterator[Figure]:
@@ -52,7 +60,7 @@ def replay(peers: list[str], *, long: bool) -> Iterator[Figure]:
     commands = dict(_peer(text) for text in peers)
     for n_symbols, n_bars in SHAPES:
         shape = f"{n_symbols} x {n_bars:,} bars"
-        found = measured("replay", n_symbols, n_bars)
+        found = measured("bench.measure", "replay", n_symbols, n_bars)
         yield Figure(f"replay, {shape}", found["bars_per_s"], "bars/s")
         yield Figure(f"bare loop, {shape}", found["bare_bars_per_s"], "bars/s")
         yield Figure(f"share of the bare loop, {shape}", found["share_of_bare"], "", 1 / 4, 1 / 3, more=True)
@@ -61,13 +69,13 @@ def replay(peers: list[str], *, long: bool) -> Iterator[Figure]:
             rate = _peer_rate(command, n_symbols, n_bars)
             yield Figure(f"{name}, {shape}", rate, "bars/s")
             yield Figure(f"ratio to {name}, {shape}", found["bars_per_s"] / rate, "x", 25, 40, more=True)
-    costs = [measured("scale", *shape)["bar_us"] for shape in SCALES]
+    costs = [measured("bench.measure", "scale", *shape)["bar_us"] for shape in SCALES]
     yield Figure("cost of a bar, 1 symbol", costs[0], "us")
     yield Figure("cost of a bar, 1,000 symbols", costs[-1], "us")
     yield Figure("spread of a bar's cost, 1 to 1,000 symbols", (max(costs) / min(costs) - 1) * 100, "%", 25, 10)
     if long:
-        found = measured("scale", 100, 5_000, 40)
-        short = measured("scale", 100, 5_000)
+        found = measured("bench.measure", "scale", 100, 5_000, 40)
+        short = measured("bench.measure", "scale", 100, 5_000)
         spread = abs(found["bar_us"] / short["bar_us"] - 1) * 100
         yield Figure("spread of a bar's cost, 0.5 to 20 million bars", spread, "%", 25, 10)
         yield Figure("memory above the interpreter, 20 million bars", found["memory_mb"], "MB", 150, 80)
@@ -99,14 +107,6 @@ profile = "small_account"
 """
 
 
-def measured(*arguments: str | int) -> dict[str, Any]:
-    """Return what `bench.measure` prints for these arguments."""
-    command = [sys.executable, "-P", "-m", "bench.measure", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def _peer(text: str) -> tuple[str, str]:
     name, equals, command = text.partition("=")
     if not equals or "{bars}" not in command:
@@ -132,7 +132,7 @@ def _fastest(command: list[str]) -> float:
     return min(times)
 
 
-def _print(figures: list[Figure]) -> None:
+def _print(figures: list[Figure], notes: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -142,7 +142,10 @@ def _print(figures: list[Figure]) -> None:
     for figure in figures:
         bounds = ["" if bound is None else _number(bound) for bound in (figure.must, figure.goal)]
         table.add_row(figure.name, f"{_number(figure.value)} {figure.unit}".strip(), *bounds, figure.verdict)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for note in notes:
+        console.print(note)
 
 
 def _number(value: float) -> str:
