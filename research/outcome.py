@@ -204,7 +204,8 @@ class Outcome:
             accuracy = float((self.outputs[mask].argmax(axis=1) == self.label[mask]).mean())
         if self.trades and self.model.history is not None:
             history = self.model.history
-            mean_after = float(history.after[np.isin(history.ts_ns, self.examples.ts_ns[self.rows[mask]])].mean())
+            traded = history.after[np.isin(history.ts_ns, self.examples.ts_ns[self.rows[mask]])]
+            mean_after = float(traded.mean()) if len(traded) else float("nan")
         ic = self._mean_ic(self.score, mask)
         return Part(name, int(mask.sum()), float("nan") if ic is None else ic, accuracy, mean_after)
 

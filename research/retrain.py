@@ -16,6 +16,7 @@ from engine.commands.options import ConfigPath, Overrides, naming
 
 if TYPE_CHECKING:
     from engine.model.bundle import Bundle
+    from engine.model.card import Card
     from research.config import TrainConfig
     from research.evaluate import History
     from research.outcome import Outcome
@@ -39,8 +40,13 @@ class Decision(msgspec.Struct, frozen=True):
 
 def command(path: ConfigPath, overrides: Overrides = None) -> None:
     """Train a challenger and promote it if it beats the model in use on held-out data, after costs."""
-    from research import config
+    from engine.errors import ConfigError
+    from research import config, news_config
 
+    if news_config.is_about_texts(path):
+        raise ConfigError(
+            f"{path}: a model of texts earns nothing by itself that a gate could compare; `onetape train` it"
+        )
     wanted = config.load(path, overrides or ())
     with naming(path):
         decision = retrain(wanted)
@@ -69,7 +75,9 @@ def retrain(config: TrainConfig) -> Decision:
     if decision.promoted:
         champion.parent.mkdir(parents=True, exist_ok=True)
         if champion.exists():
-            os.replace(champion, champion.with_name(f"{champion.stem}-previous.pt"))
+            previous = champion.with_name(f"{champion.stem}-previous.pt")
+            previous.unlink(missing_ok=True)
+            os.link(champion, previous)  # a second name: there is no moment without a model in use
         os.replace(challenger, champion)
     with (config.out_dir / "promotions.jsonl").open("ab") as record:
         record.write(msgspec.json.encode(decision) + b"\n")
@@ -90,11 +98,10 @@ def decide(outcome: Outcome, challenger: Path, champion: Path, now_ns: int, crea
     known = Decision(created_utc, False, "", new.sha256, old.sha256)
     if old.card.interval_ns != new.card.interval_ns:
         return msgspec.structs.replace(known, reason="the model in use wants bars of another length")
-    unseen_ns = max(old.card.train_span_ns[1], old.card.valid_span_ns[1])
-    mine, theirs = _histories(outcome, old)
-    later = np.isin(mine.ts_ns, theirs.ts_ns) & (mine.ts_ns > unseen_ns)
-    kept = np.isin(theirs.ts_ns, mine.ts_ns[later])
-    one, other = mine.after[later], theirs.after[kept]
+    since_ns = max(_unseen_ns(new.card), _unseen_ns(old.card))
+    mine, theirs = (_traded(outcome, bundle, since_ns) for bundle in (new, old))
+    _, ours, others = np.intersect1d(mine.ts_ns, theirs.ts_ns, return_indices=True)
+    one, other = mine.after[ours], theirs.after[others]
     if len(one) < PERIODS_MIN:
         told = f"only {len(one)} periods are new to both models; at least {PERIODS_MIN} are wanted"
         return msgspec.structs.replace(known, reason=told, periods=len(one))
@@ -111,30 +118,31 @@ def decide(outcome: Outcome, challenger: Path, champion: Path, now_ns: int, crea
     )  # fmt: skip
 
 
-def _histories(outcome: Outcome, champion: Bundle) -> tuple[History, History]:
-    """Trade the same book by the challenger's scores and by the champion's, each on the features it was trained on."""
+def _unseen_ns(card: Card) -> int:
+    """Return the first instant that had no part in a model's training: of its test, where the card names one."""
+    return card.test_span_ns[0] or max(card.train_span_ns[1], card.valid_span_ns[1]) + 1
+
+
+def _traded(outcome: Outcome, bundle: Bundle, since_ns: int) -> History:
+    """Trade the book by one file's scores from an instant on, on the features it was trained on."""
     import numpy as np
 
     from engine.errors import ModelError
     from engine.model.backends import load_backend
     from research import dataset
 
-    card, config = champion.card, outcome.config
-    features = [{"name": spec.name, "params": spec.params} for spec in card.features]
-    data = config.data.model_validate(
-        config.data.model_dump() | {"features": features, "lookback": card.lookback, "missing": card.missing}
-    )
-    examples = dataset.build(config.model_copy(update={"data": data}))
+    card, config, examples = bundle.card, outcome.config, outcome.examples
+    if (card.features, card.lookback, card.missing) != (config.data.specs, config.data.lookback, config.data.missing):
+        features = [{"name": spec.name, "params": spec.params} for spec in card.features]
+        given = config.data.model_dump() | {"features": features, "lookback": card.lookback, "missing": card.missing}
+        examples = dataset.build(config.model_copy(update={"data": config.data.model_validate(given)}))
     if examples.feature_code_sha256 != card.feature_code_sha256:
-        raise ModelError(f"{champion.path}: it was trained with other code of its features; promote by hand")
-    first_ns, last_ns = outcome.span_ns
-    rows = np.flatnonzero((examples.ts_ns >= first_ns) & (examples.ts_ns <= last_ns))
+        raise ModelError(f"{bundle.path}: it was trained with other code of its features; promote by hand")
+    rows = np.flatnonzero((examples.ts_ns >= since_ns) & (examples.ts_ns <= outcome.span_ns[1]))
     windows = examples.windows(card.normalization).numpy()
-    backend = load_backend(champion, device="cpu")
-    places = examples.places[rows]
+    backend, places = load_backend(bundle, device="cpu"), examples.places[rows]
     parts = [backend.score(windows[places[at : at + 1024]]) for at in range(0, len(places), 1024)]
     backend.close()
-    score = np.concatenate(parts).astype(np.float64) @ np.array(card.score)
-    mine = outcome.model.history
-    assert mine is not None  # a challenger that cannot be traded was refused before it was trained
-    return mine, outcome.traded(examples, rows, score)
+    if not parts:
+        raise ModelError(f"{bundle.path}: the tape has no days that it was not trained on")
+    return outcome.traded(examples, rows, np.concatenate(parts).astype(np.float64) @ np.array(card.score))

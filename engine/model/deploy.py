@@ -73,9 +73,9 @@ class Deployer:
         symbols = self._symbols_of(model)
         scorer = self.scorer(model, bundle, block=0 if self._span_ns == (0, 0) else BLOCK)
         outlet = Outlet(model, bundle.card, symbols, bundle.sha256)
-        rivals = self.rivals(model, scorer)
+        rivals = self.rivals(model, scorer, begin_ns, end_ns)
         pace = Latency(model, bundle.card, self._config.seed)
-        return Lane(scorer, outlet, pace, health=self.health(model, bundle), rivals=rivals)
+        return Lane(scorer, outlet, pace, health=self.health(model, bundle, begin_ns, end_ns), rivals=rivals)
 
     def open(self, model: ModelConfig, file: Path, begin_ns: int = 0, end_ns: int = NEVER_NS) -> Bundle:
         """Read a file and see whether it may be run."""
@@ -94,7 +94,7 @@ class Deployer:
             bundle, self._symbols_of(model), self._sessions, device=model.device, threads=model.threads, block=block
         )
 
-    def health(self, model: ModelConfig, bundle: Bundle) -> Health | None:
+    def health(self, model: ModelConfig, bundle: Bundle, begin_ns: int = 0, end_ns: int = NEVER_NS) -> Health | None:
         """Return what watches a model, None where nothing has a limit."""
         config = model.health
         limits = (
@@ -105,14 +105,14 @@ class Deployer:
             return None
         guard = None
         if config.guard is not None:
-            guard = self.scorer(model, self.open(model, config.guard))
+            guard = self.scorer(model, self.open(model, config.guard, begin_ns, end_ns))
         return Health(config, bundle.card, self._symbols_of(model), guard)
 
-    def rivals(self, model: ModelConfig, champion: Scorer) -> Rivals | None:
+    def rivals(self, model: ModelConfig, champion: Scorer, begin_ns: int = 0, end_ns: int = NEVER_NS) -> Rivals | None:
         """Return a champion's challenger beside it, None where there is none."""
         if model.challenger is None:
             return None
-        challenger = self.scorer(model, self.open(model, model.challenger))
+        challenger = self.scorer(model, self.open(model, model.challenger, begin_ns, end_ns))
         return Rivals(model.name, champion, challenger)
 
     def _symbols_of(self, model: ModelConfig) -> tuple[str, ...]:

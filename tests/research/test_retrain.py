@@ -46,6 +46,23 @@ def test_a_challenger_that_is_no_better_is_not_promoted_and_the_record_says_why(
     assert told["champion_sha256"] == open_bundle(tmp_path / "out" / "tiny.pt", allowed=None, now_ns=0).sha256
 
 
+def test_a_walk_is_judged_by_its_last_model_where_nobody_was_trained(tmp_path: Path) -> None:
+    """The models of earlier folds are not the ones that would be traded: the same walk again is no better and no worse."""
+    walk = ("walk_forward.train_bars=150", "walk_forward.test_bars=60")
+    for _ in range(2):
+        decision = retrain(training(tmp_path, random_walk(bars=500), *walk))
+    assert decision.reason.endswith("the probability that it is better is 50.0%, and 60% is wanted")
+    assert decision.challenger_mean == decision.champion_mean
+    assert 20 <= decision.periods <= 60
+
+
+def test_a_model_of_texts_has_no_gate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line, and not a list of keys that a model of prices would have."""
+    (tmp_path / "train.toml").write_text("[text]\nreads = ['news']\n")
+    assert main(["retrain", str(tmp_path / "train.toml")]) == 2
+    assert "a model of texts earns nothing by itself" in capfd.readouterr().err
+
+
 def test_a_better_challenger_takes_the_place_and_the_old_one_is_kept(tmp_path: Path) -> None:
     """Trained well on moves that can be foretold, against one that was hardly trained."""
     closes = reversal(bars=800)
