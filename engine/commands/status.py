@@ -64,6 +64,8 @@ def _page(status: DaemonStatus) -> RenderableType:
     for name, counts in counted.items():
         if any(counts.values()):
             lines.append(f"{name}: " + ", ".join(f"{key} {number:,}" for key, number in counts.items() if number))
+    for name, measures in status.models.items():
+        lines.append(f"health of {name}: " + ", ".join(f"{key} {value:.3g}" for key, value in measures.items()))
     if status.halted_strategies:
         lines.append(Text(f"halted strategies: {', '.join(status.halted_strategies)}", style="bold red"))
     if status.alerts_unacknowledged:

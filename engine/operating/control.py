@@ -25,8 +25,7 @@ from engine.errors import ConfigError, ControlError, TradingError
 
 FOLDER, SOCKET, LOCK = "control", "socket", "lock"
 REQUEST_BYTES_MAX, REPLY_BYTES_MAX = 256 << 10, 16 << 20
-CONNECTIONS_MAX = 8
-IDLE_S, TIMEOUT_S = 5.0, 15.0
+CONNECTIONS_MAX, IDLE_S, TIMEOUT_S = 8, 5.0, 15.0
 ADDRESS_BYTES_MAX = 103
 """The shortest limit of a socket's path among the systems we know (macOS; Linux takes 107)."""
 
@@ -75,7 +74,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     """A daemon as it is now.
 
     `phase` is `starting` until the journal has been followed to its end. `quiet_s` is how long ago the newest market
-    event came, None on a tape or before the first. `streams` are the counters of feed and broker, by stream.
+    event came, None on a tape or before the first. `streams` are counters by stream, `models` measures by model.
     """
 
     name: str
@@ -108,6 +107,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     reconciliations: int
     mismatches: int
     alerts_unacknowledged: int
+    models: dict[str, dict[str, float]] = {}
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):

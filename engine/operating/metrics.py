@@ -104,6 +104,7 @@ class Collector:
         yield from _gauges(status)
         yield from _counters(status)
         yield from _by_stream(status.streams)
+        yield from _by_model(status.models)
         yield from self._own()
 
     def _own(self) -> Iterator[Metric]:
@@ -164,6 +165,13 @@ def _by_stream(streams: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
         found = {name: counts[kind] for name, counts in streams.items() if kind in counts}
         name = RENAMED.get(kind, kind).replace(" ", "_").lower()  # a broker counts in words
         yield _counter(name, f"{name.replace('_', ' ').capitalize()}, by stream.", found, "stream")
+
+
+def _by_model(models: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
+    """Yield what the health of models last measured, a metric for each measure."""
+    for measure in dict.fromkeys(measure for measures in models.values() for measure in measures):
+        found = {name: measures[measure] for name, measures in models.items() if measure in measures}
+        yield _gauge(f"model_{measure}", f"{measure.replace('_', ' ').capitalize()} at the last look.", found, "model")
 
 
 def _gauge(name: str, told: str, value: float | Mapping[str, float], label: str = "") -> Metric:

@@ -230,7 +230,7 @@ class Operator:
                 late_fills=tally.late_fills, denials=dict(tally.denials), updates=dict(tally.updates),
                 over_budget=dict(daemon.stopwatch.over), streams=streams(daemon),
                 reconciliations=daemon.reconciler.rounds, mismatches=daemon.reconciler.mismatches,
-                alerts_unacknowledged=self._unacknowledged(),
+                alerts_unacknowledged=self._unacknowledged(), models=measures(daemon),
             )  # fmt: skip
 
     def _phase(self) -> Literal["starting", "warming_up", "trading"]:
@@ -266,6 +266,12 @@ def streams(daemon: Daemon) -> dict[str, dict[str, int]]:
         for name, counts in getattr(end, "counts", {}).items():
             found[name] = dict(counts) if isinstance(counts, Mapping) else msgspec.structs.asdict(counts)
     return found
+
+
+def measures(daemon: Daemon) -> dict[str, dict[str, float]]:
+    """Return what the health of each model that is watched last measured."""
+    lanes = daemon.run.scoring.lanes if daemon.stage is None else [one.lane for one in daemon.stage.lanes]
+    return {lane.label: dict(lane.health.measures) for lane in lanes if lane.health is not None}
 
 
 def _names_a_model_file(key: str) -> bool:

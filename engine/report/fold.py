@@ -20,6 +20,7 @@ from engine.events import (
     Denied,
     Fill,
     LateFill,
+    ModelStatus,
     OrderUpdate,
     Reconciliation,
     Record,
@@ -68,6 +69,7 @@ class Fold:
         self.signals: list[Signal] = []
         self.states: list[TradingStateChanged] = []
         self.strategy_halts: list[StrategyHalted] = []
+        self.model_statuses: list[ModelStatus] = []
         self.late: set[str] = set()
         self.actions: list[Action] = []
         self.warnings: list[str] = []
@@ -81,6 +83,7 @@ class Fold:
             CancelRequest: self._cancel, OrderUpdate: self._update, Fill: self._fill, LateFill: self._late_fill,
             Signal: self.signals.append, TradingStateChanged: self.states.append, Snapshot: self.snapshots.append,
             StrategyHalted: self.strategy_halts.append, CorporateAction: self._act, Reconciliation: self._reconciled,
+            ModelStatus: self.model_statuses.append,
         }  # fmt: skip
 
     def feed(self, records: Iterable[Record]) -> Fold:

@@ -214,6 +214,14 @@ def strategy_halts(fold: Fold, zone: str) -> pd.DataFrame:
     return _frame("time strategy control reason cause", rows, zone, times=("time",))
 
 
+def model_statuses(fold: Fold, zone: str) -> pd.DataFrame:
+    """One row each time that a model's standing changed, its file did, or it was compared with its challenger."""
+    rows = [
+        (row.ts_recv_ns, row.model, row.state, row.action, row.reason, row.sha256[:12]) for row in fold.model_statuses
+    ]
+    return _frame("time model state action reason source", rows, zone, times=("time",))
+
+
 def strategy_pnl(fold: Fold, zone: str) -> pd.DataFrame:
     """One row a snapshot, one column a strategy: its profit since the start, in dollars."""
     names = sorted({name for row in fold.snapshots for name in row.strategy_pnl_usd})

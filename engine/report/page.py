@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.report.result import Result
 
 TEMPLATE = Path(__file__).with_name("page.html")
-TRIPS_SHOWN = 5
+TRIPS_SHOWN, STATUSES_SHOWN = 5, 20
 DAYS_DRAWN_MAX = 45
 MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Year")
 RATIOS = "Ratios use one return a session, a risk-free rate of zero and the calendar's own year."
@@ -49,6 +49,7 @@ def _sections(result: Result) -> Iterator[str]:
     yield _figures(result)
     yield _returns(result.daily_returns)
     yield _strategies(result)
+    yield _models(result)
     yield _prices(result)
     yield _symbols(result)
     yield _trips_and_costs(result)
@@ -159,6 +160,32 @@ def _strategies(result: Result) -> str:
         return ""
     chart = '<div id="strategies"></div>' if result.strategy_pnl.shape[1] > 1 else ""
     return section("By strategy", chart + _per(result.per_strategy, "strategy"), long=True)
+
+
+def _models(result: Result) -> str:
+    if not result.run.models:
+        return ""
+    labels = {sha256[:12]: label for label, sha256 in result.run.models.items()}
+    said = []
+    for _, found in result.signals.groupby(["model", "source"]):
+        first, last = records(found.iloc[[0, -1]])
+        names = Cell(labels.get(first["source"], first["model"])), Cell(first["source"])
+        counts = figure(len(found), "count"), figure(found["symbol"].nunique(), "count")
+        said.append((*names, *counts, time(first["time"]), time(last["time"])))
+    content = table(("Model", "File", "Signals", "Symbols", "First", "Last"), said)
+    statuses = result.model_statuses
+    compared = statuses["state"] == "compared"
+    older = max(0, int((~compared).sum()) - STATUSES_SHOWN)
+    newest = pd.concat([statuses[~compared].tail(STATUSES_SHOWN), statuses[compared].groupby("model").tail(1)])
+    if told := [
+        (time(row["time"]), *(Cell(row[key].replace("_", " ")) for key in ("model", "state", "action")),
+         Cell(row["reason"] or row["source"]))
+        for row in records(newest.sort_index())
+    ]:  # fmt: skip
+        content += table(("Time", "Model", "State", "Asks for", "Why"), told)
+    if older:
+        content += _note(f"{summary.counted(older, 'earlier word')} on their standing left out.")
+    return section("Models", content, long=True)
 
 
 def _symbols(result: Result) -> str:

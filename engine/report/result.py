@@ -36,6 +36,7 @@ class Result:
         trades, open_lots: round trips, first in first out, and what is not closed yet.
         actions: what splits, dividends and renames paid.
         states, strategy_halts: changes of the trading state, and strategies that were stopped alone.
+        model_statuses: verdicts on the health of models, failures, other files, comparisons with challengers.
         per_symbol, per_strategy: profit, costs and counts.
         summary, unavailable: the figures, and why some of them are None.
         splits: place among the snapshots, time, symbol and shares for one, to draw one line through them.
@@ -58,6 +59,7 @@ class Result:
         self.actions = frames.actions(fold, zone)
         self.states = frames.states(fold, zone)
         self.strategy_halts = frames.strategy_halts(fold, zone)
+        self.model_statuses = frames.model_statuses(fold, zone)
         self.splits = frames.splits(fold, zone)
         self.renamed = frames.renamed(fold)
         self.per_symbol = self._per("symbol")

@@ -22,6 +22,7 @@ class Run(msgspec.Struct, frozen=True):
     Attributes:
         local_venue: the address of a venue of this machine that stood in for the real one, or nothing.
         config: the resolved configuration; empty where the journal holds none that reads as JSON.
+        models: the SHA-256 of each model's file at the start.
         events: how many the run took in; None when its end is not recorded.
         warnings: what a reader must know before believing a figure.
     """
@@ -37,6 +38,7 @@ class Run(msgspec.Struct, frozen=True):
     engine_version: str
     tape_sha256: str
     account: str
+    models: dict[str, str]
     events: int | None
     config: dict[str, Any]
     warnings: tuple[str, ...]
@@ -73,6 +75,7 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
         engine_version=started.engine_version if started else "",
         tape_sha256=started.tape_sha256 if started else "",
         account=started.account if started else "",
+        models=started.models if started else {},
         events=fold.ended.events if fold.ended else None,
         config=config,
         warnings=tuple(warnings),

@@ -16,6 +16,7 @@ from engine.model.card import Output, Reference
 from engine.model.health import Health, Horizon, calibration_error, ks, psi
 from engine.model.rivals import Board
 from engine.model.states import Due
+from engine.report import Result
 from engine.strategy import Strategy
 from tests.engine.model import nets
 from tests.runs import OPEN_NS, HeldFeed, bar, configuration, market, replayed, strategy
@@ -246,6 +247,18 @@ def test_health_binds_only_the_strategies_that_trade_by_the_model(tmp_path: Path
     records, _ = replayed(configuration(HeldFeed.hold(EVENTS), models=[table], strategies=strategies, risk=risk))
     by_model = [one for one in records if isinstance(one, Denied) and one.control == "C34 model_health"]
     assert {one.intent.strategy for one in by_model} == {"two"}
+
+
+def test_a_verdict_stands_in_the_report_with_its_reason(tmp_path: Path) -> None:
+    """The section on models: what each file said, when its standing changed, and why."""
+    limits = {"drift_psi_max": 0.25, "drift_action": "reduce_only"}
+    page = Result.from_records(run(tmp_path, limits)[0]).html()
+    models = page[page.index("<h2>Models</h2>") : page.index("<h2>Prices")]
+    told = re.sub(r"<[^>]*>|\s+", " ", models)
+    assert re.search(r"tiny +[0-9a-f]{12} +\d{3} +2 ", told), told
+    assert re.search(r"tiny +degraded +reduce only +drift_psi \d+\.\d+ &gt; 0\.25", told), told
+    without, _ = replayed(configuration(HeldFeed.hold(EVENTS), strategies=[strategy(Buyer)]))
+    assert "<h2>Models</h2>" not in Result.from_records(without).html()
 
 
 def test_a_guard_marks_a_market_that_it_does_not_know(tmp_path: Path) -> None:

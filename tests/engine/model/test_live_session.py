@@ -12,13 +12,14 @@ import pytest
 
 from engine import daemon, journal, live, plugins
 from engine.clock import ManualClock
-from engine.config import from_dict
+from engine.config import HealthConfig, from_dict
 from engine.errors import JournalError
-from engine.events import MINUTE_NS, Fill, ModelStatus, Signal
+from engine.events import DAY_NS, MINUTE_NS, Fill, ModelStatus, Signal
 from engine.journal import Journal
 from engine.live import Daemon
 from engine.model.rescore import rescore
 from engine.operating.control import Request
+from engine.operating.metrics import Collector, Stages
 from engine.operating.operations import Operations
 from engine.run import Run
 from engine.stopwatch import Stopwatch
@@ -164,3 +165,24 @@ async def test_the_status_counts_what_a_model_does(tmp_path: Path) -> None:
     await session(settings, scored(4), look)
     assert seen[0]["model tiny"]["published"] >= 4
     assert {"late", "failed", "conflated", "passes"} <= seen[0]["model tiny"].keys()
+
+
+async def test_a_scrape_shows_what_the_health_of_a_model_measured(tmp_path: Path) -> None:
+    """By measure and model; one that nothing watches is not there."""
+    file = nets.bundle(tmp_path, calendar="24/7", train_span_ns=(1, fakes.START_NS - 3 * DAY_NS))
+    settings = config(tmp_path, file)
+    health = HealthConfig(age_days_max=9.0, look_every_count=20)
+    watched = settings.models[0].model_copy(update={"name": "watched", "health": health})
+    settings = settings.model_copy(update={"models": (*settings.models, watched)})
+    fakes.FakeFeed.script = bars(1, 32)
+    seen: list[Any] = []
+
+    async def look(made: Any, operations: Any) -> None:
+        status = operations._operator.status()
+        scraped = Collector(lambda: status, Stages(made.clock), operations.alerts).collect()
+        seen.extend(sample for metric in scraped for sample in metric.samples if "model" in sample.labels)
+
+    await session(settings, scored(24), look)
+    assert [(one.name, one.labels["model"], round(one.value)) for one in seen] == [
+        ("onetape_model_age_days", "watched", 3)
+    ]

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from engine.events import StrategyHalted, TradingStateChanged
+from engine.events import ModelStatus, Signal, StrategyHalted, TradingStateChanged
 from engine.portfolio import FOREIGN
 from engine.report import Result, summary
 from engine.report.charts import _histogram
@@ -51,6 +52,9 @@ def test_texts_from_outside_cannot_become_markup() -> None:
     story.snapshot()
     story.records.append(StrategyHalted(EVIL, START_NS, EVIL, EVIL, EVIL))
     story.records.append(TradingStateChanged("halted", START_NS, EVIL, EVIL))
+    story.records[0] = msgspec.structs.replace(story.records[0], models={EVIL: EVIL})
+    story.records.append(Signal(EVIL, START_NS, START_NS, EVIL, 0.5, source=EVIL))
+    story.records.append(ModelStatus(EVIL, START_NS, START_NS, "degraded", reason=EVIL))
     document = Result.from_records(story.end()).html().replace(get_plotlyjs(), "")
     assert "<img" not in document
     assert "alert(1)" in visible(document)
