@@ -19,7 +19,7 @@ import numpy.typing as npt
 from brokers.tape.schema import BATCH_ROWS, Int64s
 from engine.events import NEVER_NS, MarketEvent
 
-FEWEST_ROWS = 1024
+FEWEST_ROWS, MOST_ROWS = 1024, 1 << 14
 READ_AHEAD_ROWS = 1 << 16
 STEP_ROWS = 1024
 
@@ -30,7 +30,8 @@ Build = Callable[..., MarketEvent]
 class Chunk(NamedTuple):
     """Rows read ahead, never none: when they were received, ascending, their classes, and what `build` is called with.
 
-    A column without strides (`np.broadcast_to`) is one value throughout and stays so.
+    A column without strides (`np.broadcast_to`) is one value throughout and stays so; one that is the same object as
+    the one before it (received as it happened) makes its values once for both.
     """
 
     recv_ns: Int64s
@@ -42,20 +43,16 @@ class Chunk(NamedTuple):
         return Chunk(self.recv_ns[rows], self.classes[rows], self.build, [column[rows] for column in self.columns])
 
     def events(self, rows: slice | Int64s = slice(None)) -> Iterator[MarketEvent]:
-        """Make the events of these rows."""
+        """Make the events of these rows, one by one as they are asked for."""
         values: list[Iterable[Any]] = []
         count = len(self.recv_ns[rows])
         previous: Array | None = None
         for column in self.columns:
             if not column.strides[0]:
                 values.append(repeat(column[:1].tolist()[0], count))
-                previous = None
-                continue
-            some = column[rows]
-            # Received as it happened: one list of instants does for both.
-            is_same = previous is not None and some.dtype == np.int64 and np.array_equal(previous, some)
-            values.append(values[-1] if is_same else some.tolist())
-            previous = some
+            else:
+                values.append(values[-1] if column is previous else column[rows].tolist())
+            previous = column
         return map(self.build, *values)
 
 
@@ -106,7 +103,7 @@ def merge(streams: Sequence[Stream], rows: int = 0) -> Iterator[list[MarketEvent
 
     Chunks have `rows` rows; unless told, the fewer, the more streams overlap.
     """
-    rows = rows or min(BATCH_ROWS, max(FEWEST_ROWS, READ_AHEAD_ROWS // _most_at_once(streams)))
+    rows = rows or min(MOST_ROWS, max(FEWEST_ROWS, READ_AHEAD_ROWS // _most_at_once(streams)))
     waiting = sorted(enumerate(streams), key=lambda pair: pair[1].first_ns, reverse=True)
     active: list[_Reader] = []
     while waiting or active:

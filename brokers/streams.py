@@ -102,9 +102,11 @@ class TapeStream:
     def _chunk(self, batch: Any) -> Chunk:
         recv_ns = int64s(batch, "ts_recv_ns") + self._delay_ns
         count = len(recv_ns)
-        arrays = []
+        arrays: list[Array] = []
         for column in self._columns:
             if column.name == "ts_recv_ns":
+                if np.array_equal(arrays[-1], recv_ns):
+                    arrays[-1] = recv_ns
                 arrays.append(recv_ns)
             elif column.name in self._tape.names:
                 arrays.append(self._array(column, batch.column(column.name)))

@@ -16,23 +16,9 @@ from typing import Any, Final, get_args
 
 from engine.clock import Sessions
 from engine.errors import InvariantError
-from engine.events import (
-    Bar,
-    CancelRequest,
-    Datum,
-    Denied,
-    Fill,
-    InboxEvent,
-    LateFill,
-    News,
-    OrderUpdate,
-    Quote,
-    RareEvent,
-    Signal,
-    Trade,
-)  # fmt: skip
+from engine.events import Bar, CancelRequest, Denied, Fill, InboxEvent, LateFill, OrderUpdate, OtherEvent, Quote, Trade
 from engine.journal import Journal
-from engine.market import Callback, Callbacks
+from engine.market import Callbacks
 from engine.orders import Order, OrderBook
 from engine.portfolio import MONEY, Portfolio
 from engine.ports import SimulatedBroker
@@ -71,11 +57,11 @@ class Core:
         self._emptying = self.warming_up = False
         self._markets, self._working = portfolio.markets, broker.working
         self.walk: dict[type, Callable[[Any], None]] = {
-            Bar: self._on_price, Quote: self._on_price, Trade: self._on_price, News: self._on_news,
-            Datum: self._on_datum, Signal: self._on_signal, Fill: self._on_fill, OrderUpdate: self._on_update,
-            **dict.fromkeys(get_args(RareEvent), self._on_rare),
+            Bar: self._on_price, Quote: self._on_price, Trade: self._on_price,
+            Fill: self._on_fill, OrderUpdate: self._on_update,
+            **dict.fromkeys(get_args(OtherEvent), self.supervisor.take),
         }  # fmt: skip
-        wiring.tell, schedule.wake = self.tell, self._wake
+        wiring.tell = self.tell
 
     def run(self, batches: Iterable[Sequence[InboxEvent]]) -> None:
         """Take every event of a recorded feed, in a plain loop; what no tape holds, such as scores, is kept."""
@@ -102,7 +88,7 @@ class Core:
         if event.__class__ in self.inputs:
             self.journal.append(event)
         if isinstance(event, Fill | OrderUpdate):
-            self._pass_time(event)
+            self.supervisor.pass_time(event)
         self.walk[event.__class__](event)
         self.events += 1
         if self.outbox:
@@ -142,36 +128,6 @@ class Core:
             market.mark = price
         self.tell(callbacks, event)
 
-    def _on_news(self, news: News) -> None:
-        self._pass_time(news)
-        self.tell(self.wiring.hearing("on_news", news.symbols), news)
-
-    def _on_datum(self, datum: Datum) -> None:
-        self._pass_time(datum)
-        self.tell(self.wiring.hearing("on_datum", (datum.symbol,) if datum.symbol else ()), datum)
-
-    def _on_signal(self, signal: Signal) -> None:
-        self._pass_time(signal)
-        if signal.ts_expire_ns > self.now_ns:
-            self.tell(self.wiring.hearing("on_signal", (signal.symbol,)), signal)
-
-    def _on_rare(self, event: RareEvent) -> None:
-        self._pass_time(event)
-        self.supervisor.take(event)
-
-    def _pass_time(self, event: InboxEvent) -> None:
-        now = self.now_ns = max(self.now_ns, event.ts_recv_ns)
-        if now >= self.due_ns:
-            self.supervisor.elapse(now)
-
-    def next_due_ns(self) -> int:
-        """Return the next instant at which somebody has something to do without an event."""
-        return min(min(self.schedule.due_ns, self.broker.due_ns), self.risk.due_ns)  # two by two is compiled to C
-
-    def _wake(self, due_ns: int) -> None:
-        """Take note of an alarm that was set while nothing else changed what is due."""
-        self.due_ns = min(self.due_ns, due_ns)
-
     def tell(self, callbacks: Callbacks, event: Any) -> None:
         """Call the strategies one after the other; each one's wishes are dealt with before the next one thinks."""
         for callback in callbacks:
@@ -192,25 +148,25 @@ class Core:
         for asked, item in enumerate(self.outbox):  # grows while it is read: an answer may make a strategy ask again
             if asked >= ASKS_PER_EVENT_MAX:
                 raise InvariantError(f"more than {ASKS_PER_EVENT_MAX} orders and cancels were asked for in one event")
-            if isinstance(item, CancelRequest):
-                self._cancel(item)
-            else:
+            if isinstance(item, Order):
                 self._submit(item)
+            else:
+                self._cancel(item)
         self.outbox.clear()
         self._emptying = False
-        self.due_ns = self.next_due_ns()
+        self.due_ns = self.supervisor.next_due_ns()
 
     def _submit(self, order: Order) -> None:
         if self.warming_up:
             self.orders.deny(order, Denied(order.intent, self.now_ns, "warm_up", "strategies only watch yet"))
-            self._tell_owner(self.wiring.on_order, order, order)
+            self.tell(self.wiring.on_order.get(order.strategy, ()), order)
             return
         is_new = not self.journal.following  # asked before: the last record that a killed run left was sent, or may be
         verdict = self.risk.review(order, self.now_ns)
         self.journal.append(verdict)
         if isinstance(verdict, Denied):
             self.orders.deny(order, verdict)
-            self._tell_owner(self.wiring.on_order, order, order)
+            self.tell(self.wiring.on_order.get(order.strategy, ()), order)
             return
         self.orders.place(order, verdict)
         self.portfolio.expose(order.market)
@@ -239,7 +195,7 @@ class Core:
                 self._on_update(answer)
             if self.outbox:
                 self.empty_outbox()
-        self.due_ns = self.next_due_ns()
+        self.due_ns = self.supervisor.next_due_ns()
 
     def _on_fill(self, fill: Fill) -> None:
         booked = self.orders.fill(fill)
@@ -253,8 +209,8 @@ class Core:
             self.supervisor.apply([self.risk.halt(self.now_ns, "overfill", reason)])
         if events := self.risk.on_fill(order, fill, self.now_ns):
             self.supervisor.apply(events)
-        self._tell_owner(self.wiring.on_fill, order, fill)
-        self._tell_owner(self.wiring.on_order, order, order)
+        self.tell(self.wiring.on_fill.get(order.strategy, ()), fill)
+        self.tell(self.wiring.on_order.get(order.strategy, ()), order)
 
     def _on_update(self, update: OrderUpdate) -> None:
         order = self.orders.update(update)
@@ -262,13 +218,4 @@ class Core:
             return  # old news, or another program's
         if events := self.risk.on_update(order, update, self.now_ns):
             self.supervisor.apply(events)
-        self._tell_owner(self.wiring.on_order, order, order)
-
-    def _tell_owner(self, callbacks: dict[str, Callback], order: Order, event: Order | Fill) -> None:
-        """Call back the strategy that asked; what it asks for now joins the outbox that is being emptied."""
-        callback = callbacks.get(order.strategy)
-        if callback is not None:
-            try:
-                callback(event)
-            except Exception as error:  # as in `tell`
-                self.supervisor.halt_strategy(callback, error, event)
+        self.tell(self.wiring.on_order.get(order.strategy, ()), order)

@@ -431,11 +431,11 @@ class RunEnded(Event, frozen=True, gc=False):
 
 
 MarketEvent = Bar | Quote | Trade | News | Status | CorporateAction | Datum
-RareEvent = (
-    Status | CorporateAction | Command | Tick | Link | Backfill | AccountOpened | Assets | Reconciliation
-    | AccountTerms | AccountStatement | ModelStatus
+OtherEvent = (
+    News | Datum | Signal | Status | CorporateAction | Command | Tick | Link | Backfill | AccountOpened | Assets
+    | Reconciliation | AccountTerms | AccountStatement | ModelStatus
 )  # fmt: skip
-InboxEvent = MarketEvent | RareEvent | Signal | OrderUpdate | Fill
+InboxEvent = Bar | Quote | Trade | OtherEvent | OrderUpdate | Fill
 Record = (
     InboxEvent | Timer | Intent | Approved | Denied | CancelRequest
     | RunStarted | TradingStateChanged | StrategyHalted | LimitChanged | LateFill | Snapshot | RunEnded

@@ -170,7 +170,7 @@ class Journal:
         """Put what another process left in the tail into a page, before anything is appended."""
         newest = tail.read(self.path)
         if newest.lines and newest.after == last_digest(self._connection):
-            self._insert(b"\n".join([*newest.lines, b""]), self._hash)
+            self._insert(b"\n".join([*newest.lines, b""]), len(newest.lines), self._hash)
         self._tail.clear()
 
     def _keep(self) -> None:
@@ -192,13 +192,12 @@ class Journal:
         if self._page or self._kept:
             body, chain = b"".join([*self._kept, _encode_lines(self._page)]), self._hash.copy()
             chain.update(body)
-            self._insert(body, chain)
+            self._insert(body, self._kept_lines + len(self._page), chain)
             self._page, self._kept, self._kept_lines, self._hash = [], [], 0, chain
         if self._tail.begun:
             self._tail.clear()
 
-    def _insert(self, body: bytes, chain: Any) -> None:
-        count = body.count(b"\n")
+    def _insert(self, body: bytes, count: int, chain: Any) -> None:
         first = self.seq - count + 1
         try:
             row = (first, count, body.decode(), chain.hexdigest())

@@ -20,6 +20,6 @@ def sample_ns(span_ns: tuple[int, int], n_symbols: int, *, always_open: bool) ->
     days = (span_ns[1] - span_ns[0]) / DAY_NS
     if days > (SESSIONS_WITH_SAMPLES_MAX if always_open else SESSIONS_WITH_SAMPLES_MAX * 1.45):
         return 0
-    samples = min(SAMPLES, max(SAMPLES // 10, SAMPLES * 100 // max(1, n_symbols)))
+    samples = min(SAMPLES, max(SAMPLES // 10, SAMPLES * 25 // max(1, n_symbols)))
     open_ns = days * DAY_NS if always_open else days * 5 / 7 * 16 * HOUR_NS
     return next((step for step in SAMPLE_STEPS_NS if open_ns / step <= samples), SAMPLE_STEPS_NS[-1])

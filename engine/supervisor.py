@@ -20,13 +20,17 @@ from engine.events import (
     CancelRequest,
     Command,
     CorporateAction,
+    Datum,
     Event,
+    InboxEvent,
     Link,
     ModelStatus,
-    RareEvent,
+    News,
+    OtherEvent,
     Reconciliation,
     RunEnded,
     RunStarted,
+    Signal,
     Snapshot,
     Status,
     StrategyHalted,
@@ -56,6 +60,7 @@ class Supervisor:
 
     def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
         self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
+        core.schedule.wake = self._wake
         self._begun = self._is_active = self._is_behind = False
         self.masked: Callable[[str], str] = str
         followed = dict.fromkeys(symbol for strategy in core.strategies.values() for symbol in strategy.symbols)
@@ -95,13 +100,25 @@ class Supervisor:
             core.journal.append(RunEnded(core.now_ns, core.events))
         core.journal.close()
 
+    def next_due_ns(self) -> int:
+        """Return the next instant at which somebody has something to do without an event."""
+        core = self._core
+        return min(min(core.schedule.due_ns, core.broker.due_ns), core.risk.due_ns)  # two by two is compiled to C
+
+    def pass_time(self, event: InboxEvent) -> None:
+        """Let time pass to an event that is no price: one that comes late does not turn it back."""
+        core = self._core
+        now = core.now_ns = max(core.now_ns, event.ts_recv_ns)
+        if now >= core.due_ns:
+            self.elapse(now)
+
     def elapse(self, now_ns: int) -> None:
         """Let everything happen that is due by `now_ns`, in order of time, before the event in hand."""
         core = self._core
         if not self._begun:
             self._begin(now_ns)
         while True:
-            due = core.next_due_ns()
+            due = self.next_due_ns()
             if due > now_ns:
                 break
             core.now_ns = due
@@ -123,6 +140,10 @@ class Supervisor:
         self._turn_session(now_ns)
         self._core.schedule.at(self._next(now_ns, self._sample_ns), self._sample)
         self._core.schedule.at(self._next(now_ns, LOOK_EVERY_NS), self._look)
+
+    def _wake(self, due_ns: int) -> None:
+        """Take note of an alarm that was set while nothing else changed what is due."""
+        self._core.due_ns = min(self._core.due_ns, due_ns)
 
     def _turn_session(self, ts_ns: int) -> None:
         self.apply(self._core.risk.on_session(ts_ns))
@@ -211,38 +232,47 @@ class Supervisor:
 
     # --- the rarer events ------------------------------------------------------------------------------------------
 
-    def take(self, event: RareEvent) -> None:
-        """Take an event of a rare kind; time has passed to it already, which is all there is to a `Tick`."""
-        if isinstance(event, Status):
+    def take(self, event: OtherEvent) -> None:
+        """Take what is neither a price nor a venue's answer. Time passes to it, which is all there is to a `Tick`."""
+        self.pass_time(event)
+        core = self._core
+        if isinstance(event, News):
+            core.tell(core.wiring.hearing("on_news", event.symbols), event)
+        elif isinstance(event, Datum):
+            core.tell(core.wiring.hearing("on_datum", (event.symbol,) if event.symbol else ()), event)
+        elif isinstance(event, Signal):
+            if event.ts_expire_ns > core.now_ns:
+                core.tell(core.wiring.hearing("on_signal", (event.symbol,)), event)
+        elif isinstance(event, Status):
             self._on_status(event)
         elif isinstance(event, CorporateAction):
             self._on_corporate_action(event)
         elif isinstance(event, Command):
             self._on_command(event)
         elif isinstance(event, AccountOpened):
-            self._core.portfolio.open(event)
-            self.apply(self._core.risk.on_session(self._core.now_ns))  # what it is worth is known only now
-            self.snapshot(self._core.now_ns)
+            core.portfolio.open(event)
+            self.apply(core.risk.on_session(core.now_ns))  # what it is worth is known only now
+            self.snapshot(core.now_ns)
         elif isinstance(event, Assets):
-            self._core.risk.on_assets(event)
+            core.risk.on_assets(event)
         elif isinstance(event, Link):
-            self._core.risk.on_link(event, self._core.now_ns)
+            core.risk.on_link(event, core.now_ns)
         elif isinstance(event, Backfill):
             self._is_behind = not event.done
-            self._core.warming_up = self._is_behind or not self._is_active
+            core.warming_up = self._is_behind or not self._is_active
         elif isinstance(event, Reconciliation):
-            self._core.portfolio.adjust(event.cash_adjustment_usd)
+            core.portfolio.adjust(event.cash_adjustment_usd)
             for symbol, qty in event.coins_charged.items():
-                self._core.portfolio.charge(symbol, qty)
+                core.portfolio.charge(symbol, qty)
             if not self._is_active:
-                self._activate(self._core.now_ns)
-            self.apply(self._core.risk.on_reconciliation(event, self._core.now_ns))
+                self._activate(core.now_ns)
+            self.apply(core.risk.on_reconciliation(event, core.now_ns))
         elif isinstance(event, ModelStatus):
             self._on_model(event)
         elif isinstance(event, AccountTerms):
-            self._core.risk.on_terms(event)
+            core.risk.on_terms(event)
         elif isinstance(event, AccountStatement):
-            self.apply(self._core.risk.on_statement(event, self._core.now_ns))
+            self.apply(core.risk.on_statement(event, core.now_ns))
 
     def _on_status(self, status: Status) -> None:
         core = self._core

@@ -45,8 +45,8 @@ class Wiring:
         self._strategies = list(strategies)
         self._callbacks: dict[tuple[str, str], Callback] = {}
         self._builders: dict[tuple[str, int, int], BarBuilder] = {}
-        self.on_order: dict[str, Callback] = {}
-        self.on_fill: dict[str, Callback] = {}
+        self.on_order: dict[str, Callbacks] = {}
+        self.on_fill: dict[str, Callbacks] = {}
         self.tell: Callable[[Callbacks, Any], None] = _unwired
         for strategy in strategies:
             for name in CALLBACKS:
@@ -100,8 +100,8 @@ class Wiring:
         self._subscribe()
 
     def _subscribe(self) -> None:
-        self.on_order = {strategy: call for (strategy, name), call in self._callbacks.items() if name == "on_order"}
-        self.on_fill = {strategy: call for (strategy, name), call in self._callbacks.items() if name == "on_fill"}
+        self.on_order = {one.name: self._own(one, "on_order") for one in self._strategies}
+        self.on_fill = {one.name: self._own(one, "on_fill") for one in self._strategies}
         for market in self._portfolio.markets.values():
             market.routes, market.bar_interval_ns = {}, 0
             market.on_bar = market.on_quote = market.on_trade = ()
