@@ -1,8 +1,7 @@
 """What computes a network: TorchScript on a CPU or a GPU. The one file that calls `torch.jit`.
 
 TorchScript is deprecated upstream without a date of removal; what replaces it unrolls recurrent networks and compiles
-for minutes. Its calls are kept here, and so is the silencing of exactly its warnings, so that leaving it is a change of
-one file.
+for minutes. Its calls and the silencing of exactly its warnings are here, so that leaving it is a change of one file.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
+from engine.model.cells import LstmCells, cells_of
 from engine.model.golden import check_golden
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ Floats = NDArray[np.float32]
 
 ONNX_FILE = "model.onnx"
 CHUNK: Final = 256
-"""So many windows at once: a CPU's cache holds them, and the memory that they need is not handed back to the system and
-fetched anew by every pass, which took half as long again."""
+"""So many windows at once: a CPU's cache holds them, and no pass has to fetch its memory from the system anew."""
 BUCKETS: Final = (1, 8, 32, CHUNK)
 STEP: Final = 64
 FEW: Final = 32
@@ -49,11 +48,13 @@ class Backend(Protocol):
         name: what computes it.
         device: where, as a person reads it; what `auto` chose.
         state_size: how many numbers a recurrent network remembers of a symbol; 0 for one that has to see whole windows.
+        cells: the same step for a few symbols, where the network is an LSTM on a CPU.
     """
 
     name: str
     device: str
     state_size: int
+    cells: LstmCells | None
 
     def score(self, windows: Floats) -> Floats:
         """Return the outputs of whole windows.
@@ -111,10 +112,7 @@ def load_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Back
 def save_bundle(
     path: Path | str, module: torch.nn.Module, card: Card, extra_files: Mapping[str, bytes] | None = None
 ) -> str:
-    """Write a network, its card and what else goes with it as one TorchScript file; return its SHA-256.
-
-    The file is written whole or not at all. `extra_files` are a model of texts' `vocab.txt`.
-    """
+    """Write a network, its card and a text model's `vocab.txt` as one TorchScript file; return its SHA-256."""
     import torch
 
     with _quiet():
@@ -172,6 +170,7 @@ def _torch_backend(content: bytes, path: Path, device: str, threads: int) -> Bac
             wanted = torch.device(
                 "cuda" if device == "cuda" or (torch.cuda.is_available() and device == "auto") else "cpu"
             )
+            cells = cells_of(torch, module, state_size) if state_size and wanted.type == "cpu" else None
             module = module.to(wanted)
             module = jit.freeze(module, preserved_attrs=sorted(steps) if state_size else None)
     except RuntimeError as error:
@@ -180,7 +179,7 @@ def _torch_backend(content: bytes, path: Path, device: str, threads: int) -> Bac
         from engine.model.cuda import CudaBackend
 
         return CudaBackend(module, path, state_size, threads)
-    return TorchBackend(module, path, state_size, threads)
+    return TorchBackend(module, path, state_size, threads, cells)
 
 
 class TorchBackend:
@@ -189,11 +188,11 @@ class TorchBackend:
     name = "torchscript"
     chunk = CHUNK
 
-    def __init__(self, module: Any, path: Path, state_size: int, threads: int) -> None:
+    def __init__(self, module: Any, path: Path, state_size: int, threads: int, cells: LstmCells | None = None) -> None:
         import torch
 
         self.device, self._threads = "cpu", threads
-        self.state_size = state_size
+        self.state_size, self.cells = state_size, cells
         self._torch, self._module, self._path = torch, module, path
 
     def score(self, windows: Floats) -> Floats:
@@ -213,8 +212,7 @@ class TorchBackend:
         return self._in_chunks(self._module.readout, state)
 
     def enter_thread(self) -> None:
-        # OpenMP keeps the number by thread: a new one would take all cores, and wait for them in a spin.
-        self._torch.set_num_threads(self._threads)
+        self._torch.set_num_threads(self._threads)  # OpenMP keeps it by thread: a new one would take all cores
         # What fades to nothing would take a hundred times as long; the corridor's thread keeps its small numbers.
         self._torch.set_flush_denormal(True)
 

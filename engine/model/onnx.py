@@ -15,6 +15,7 @@ from engine.model.backends import BUCKETS, CHUNK, ONNX_FILE, Floats, checked, fi
 
 if TYPE_CHECKING:
     from engine.model.card import Card
+    from engine.model.cells import LstmCells
 
 
 class OnnxBackend:
@@ -25,6 +26,7 @@ class OnnxBackend:
 
     name = "onnxruntime"
     state_size = 0
+    cells: LstmCells | None = None
 
     def __init__(self, model: bytes, path: Path, device: str, threads: int) -> None:
         if device == "cuda":

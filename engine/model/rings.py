@@ -46,6 +46,13 @@ class Rings:
         self._values = np.full((symbols, len(chosen), 2 * self._value_room), np.nan, np.float32)
         self._begun = np.zeros(symbols, np.int64)
         self._flaws = np.zeros((symbols, 2 * self._flaw_room), np.bool_)
+        self._whole_bars = self.warm_up_bars if missing == "refuse" else lookback
+        # To make such a view takes longer than to read a window through it.
+        self._fields = {
+            name: sliding_window_view(self._bars[at], self._depth[name], 1) for at, name in enumerate(FIELDS)
+        }
+        self._value_windows = sliding_window_view(self._values, lookback, 2)
+        self._flaw_windows = sliding_window_view(self._flaws, self._whole_bars, 1)
 
     def put(self, rows: Ints, numbers: Ints, ts_ns: Ints, staged: Floats, holes: Bools) -> None:
         """Remember bars, of one symbol in order, and compute their features.
@@ -69,16 +76,15 @@ class Rings:
 
     def whole(self, rows: Ints, numbers: Ints) -> Bools:
         """Tell which windows are complete: enough bars, and nothing in them that the policy excludes."""
-        depth = self.warm_up_bars if self._missing == "refuse" else self._lookback
-        start = numbers % self._flaw_room + (self._flaw_room - depth + 1)
-        flawed = sliding_window_view(self._flaws, depth, axis=1)[rows, start].any(axis=1)
+        start = numbers % self._flaw_room + (self._flaw_room - self._whole_bars + 1)
+        flawed = self._flaw_windows[rows, start].any(axis=1)
         whole: Bools = (numbers - self._begun[rows] + 1 >= self.warm_up_bars) & ~flawed
         return whole
 
     def windows(self, rows: Ints, numbers: Ints) -> Floats32:
         """Return the values of the bars up to each of these, newest last. Shapes: `[n, features, lookback]`."""
         start = numbers % self._value_room + (self._value_room - self._lookback + 1)
-        found: Floats32 = sliding_window_view(self._values, self._lookback, axis=2)[rows, :, start]
+        found: Floats32 = self._value_windows[rows, :, start]
         return found
 
     def split(self, row: int, new_shares: int, old_shares: int) -> None:
@@ -95,9 +101,8 @@ class Rings:
         def field(name: str) -> Floats:
             found = gathered.get(name)
             if found is None:
-                depth = self._depth[name]
-                windows = sliding_window_view(self._bars[FIELDS.index(name)], depth, axis=1)
-                found = gathered[name] = windows[rows, place + (self._room - depth + 1)]
+                start = place + (self._room - self._depth[name] + 1)
+                found = gathered[name] = self._fields[name][rows, start]
             return found
 
         def facts(key: FactKey) -> Facts:

@@ -22,6 +22,7 @@ from engine.clock import Sessions
 from engine.errors import ModelError
 from engine.model.backends import Backend, Floats
 from engine.model.card import Card
+from engine.model.cells import ROWS_MAX
 
 Rows = NDArray[np.int64]
 
@@ -72,19 +73,22 @@ class Windows:
 
 
 class PreRolled:
-    """All but the last step of each symbol's next window, done ahead."""
+    """All but the last step of each symbol's next window, done ahead; of an LSTM over few symbols half of that too."""
 
     def __init__(self, backend: Backend, symbols: int, shape: tuple[int, int]) -> None:
         features, lookback = shape
         self._backend = backend
         self._foreseen = np.full((symbols, features, lookback - 1), np.nan, np.float32)  # equal to nothing
         self._state = np.zeros((symbols, backend.state_size), np.float32)
+        self._cells = backend.cells if symbols <= ROWS_MAX else None
+        self._gates = np.zeros((symbols, 0 if self._cells is None else self._cells.gates), np.float32)
 
     def score(self, due: Due) -> Floats:
         rows, windows = due.rows, due.inputs
-        fits = (self._foreseen[rows] == windows[:, :, :-1]).all(axis=(1, 2))
-        if fits.all():
+        same = self._foreseen[rows] == windows[:, :, :-1]
+        if same.all():
             return self._step(rows, windows)
+        fits = same.all(axis=(1, 2))
         outputs = self._backend.score(windows)
         if fits.any():
             outputs = np.array(outputs)
@@ -94,10 +98,17 @@ class PreRolled:
     def settle(self, due: Due) -> None:
         rows, ahead = due.rows, due.inputs[:, :, 1:]
         self._foreseen[rows] = ahead
-        self._state[rows] = self._backend.advance(ahead, np.zeros((len(rows), self._backend.state_size), np.float32))
+        state = self._backend.advance(ahead, np.zeros((len(rows), self._backend.state_size), np.float32))
+        self._state[rows] = state
+        if self._cells is not None:
+            self._gates[rows] = self._cells.foresee(state)
 
     def _step(self, rows: Rows, windows: Floats) -> Floats:
-        return self._backend.readout(self._backend.advance(windows[:, :, -1:], self._state[rows]))
+        if self._cells is None:
+            state = self._backend.advance(windows[:, :, -1:], self._state[rows])
+        else:
+            state = self._cells.step(windows[:, :, -1], self._state[rows], self._gates[rows])
+        return self._backend.readout(state)
 
 
 class Streaming:

@@ -1,0 +1,109 @@
+"""One step of a stacked LSTM for a few symbols, all that does not depend on the newest bar done ahead.
+
+TorchScript spends most of such a step between its operations. Here the recurrent half of every gate is computed with
+the state, off the critical path; what is left when the bar comes is one product a layer with the input's weights.
+Source of the equations: Hochreiter and Schmidhuber 1997, as in `torch.nn.LSTM`.
+
+Gates lie in the order input, forget, output, candidate. The weights of the first three are halved, because
+sigmoid(x) = (1 + tanh(x / 2)) / 2 leaves one tanh over all four.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+ROWS_MAX: Final = 128
+"""For more symbols at once oneDNN is faster."""
+TOLERANCE: Final = 1e-5
+FIRST: Final = "weight_ih_l0"
+
+
+class LstmCells:
+    """The cells of a network, layer by layer; a state is `[hidden of all layers, cell of all layers]`.
+
+    Attributes:
+        gates: how many numbers are foreseen for a symbol.
+    """
+
+    def __init__(self, torch: Any, layers: list[tuple[Any, Any, Any]], hidden: int) -> None:
+        self._torch, self._layers, self._hidden = torch, layers, hidden
+        self.gates = 4 * hidden * len(layers)
+
+    def foresee(self, state: Floats) -> Floats:
+        """Return the part of the next step's gates that the state decides: `[n, state]` to `[n, gates]`."""
+        torch, width = self._torch, self._hidden
+        before = torch.from_numpy(state)
+        found = [
+            torch.addmm(bias, before[:, number * width : (number + 1) * width], recurrent)
+            for number, (_, recurrent, bias) in enumerate(self._layers)
+        ]
+        gates: Floats = torch.cat(found, 1).numpy()
+        return gates
+
+    def step(self, newest: Floats, state: Floats, foreseen: Floats) -> Floats:
+        """Return the state after one more bar: `[n, feature]`, `[n, state]` and `[n, gates]` to `[n, state]`."""
+        torch, width, after = self._torch, self._hidden, np.empty_like(state)
+        cells, inputs = len(self._layers) * width, np.ascontiguousarray(newest)
+        for number, (weights, _, _) in enumerate(self._layers):
+            at, here = number * width, foreseen[:, 4 * number * width : 4 * (number + 1) * width]
+            gates = torch.addmm(torch.from_numpy(here), torch.from_numpy(inputs), weights).numpy()
+            np.tanh(gates, out=gates)
+            opened = gates[:, : 3 * width]
+            opened += 1.0
+            opened *= 0.5
+            cell = gates[:, width : 2 * width] * state[:, cells + at : cells + at + width]
+            cell += gates[:, :width] * gates[:, 3 * width :]
+            inputs = np.tanh(cell)
+            inputs *= gates[:, 2 * width : 3 * width]
+            after[:, at : at + width], after[:, cells + at : cells + at + width] = inputs, cell
+        return after
+
+
+def cells_of(torch: Any, module: Any, state_size: int) -> LstmCells | None:
+    """Return the cells of a network on the CPU whose `advance` is an LSTM's step, None for any other.
+
+    That it is one is tried, on invented bars and states: it has to say the same.
+    """
+    weights = dict(module.named_parameters())
+    prefixes = [name.removesuffix(FIRST) for name in weights if name.endswith(FIRST)]
+    if len(prefixes) != 1:
+        return None
+    named = {name.removeprefix(prefixes[0]): value for name, value in weights.items() if name.startswith(prefixes[0])}
+    found = _cells(torch, named, state_size)
+    if found is None:
+        return None
+    rng = np.random.default_rng(0)
+    newest, state = (rng.normal(size=(3, n)).astype(np.float32) for n in (named[FIRST].shape[1], state_size))
+    with torch.inference_mode():
+        wanted = module.advance(torch.from_numpy(newest[:, :, None]), torch.from_numpy(state)).numpy()
+    same = np.allclose(found.step(newest, state, found.foresee(state)), wanted, rtol=0.0, atol=TOLERANCE)
+    return found if same else None
+
+
+def _cells(torch: Any, named: dict[str, Any], state_size: int) -> LstmCells | None:
+    """Return the cells that these weights make, None where they are not one stack of plain layers."""
+    width, count = named[FIRST].shape[0] // 4, sum(name.startswith("weight_ih_l") for name in named)
+    kinds = ("weight_ih_l{}", "weight_hh_l{}", "bias_ih_l{}", "bias_hh_l{}")
+    wanted = {kind.format(number) for number in range(count) for kind in kinds}
+    if set(named) != wanted or state_size != 2 * count * width:
+        return None  # it runs both ways, has no biases, or projects its state
+    order = torch.cat([torch.arange(part * width, (part + 1) * width) for part in (0, 1, 3, 2)])
+    halves = torch.cat([torch.full((3 * width,), 0.5), torch.ones(width)])
+
+    def arranged(name: str) -> Any:
+        return (named[name].detach()[order].t() * halves).contiguous()  # of a bias `t` leaves all as it is
+
+    layers = [
+        (
+            arranged(f"weight_ih_l{n}"),
+            arranged(f"weight_hh_l{n}"),
+            arranged(f"bias_ih_l{n}") + arranged(f"bias_hh_l{n}"),
+        )
+        for n in range(count)
+    ]
+    return LstmCells(torch, layers, width)
