@@ -59,8 +59,11 @@ def minutes(n_symbols: int, n_bars: int) -> Iterator[list[Bar]]:
     data, names = bars.columns(n_symbols, n_bars), bars.symbols(n_symbols)
     for number, opened_ns in enumerate(data["ts"].tolist()):
         closed_ns = opened_ns + bars.MINUTE_NS
-        columns = [names, *(data[name][number].tolist() for name in "ohlcv")]
-        yield [Bar(row[0], closed_ns, closed_ns, *row[1:6], bars.MINUTE_NS) for row in zip(*columns, strict=True)]
+        columns = (data[name][number].tolist() for name in "ohlcv")
+        yield [
+            Bar(name, closed_ns, closed_ns, first, high, low, last, volume, bars.MINUTE_NS)
+            for name, first, high, low, last, volume in zip(names, *columns, strict=True)
+        ]
 
 
 def in_loop(measurement: Coroutine[Any, Any, Found]) -> Found:

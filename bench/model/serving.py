@@ -25,10 +25,10 @@ def overhead() -> dict[str, Any]:
     """Measure what the lane adds to a pass over one symbol in the event loop.
 
     `call` is from a bar's arrival at the stage to its published signal. `forward` is the network's own work for that
-    bar, on tensors that are there: the window is pre-rolled, so it is one step and the readout, as the engine has it
-    done. `features` is a feature set by itself on the same bar. All three are measured for each bar, one after the
-    other. `lane` is what is left of the call without the other two: closing the instant, the window, its normalization
-    and its comparison with the one foreseen, the way into torch and back, the verdict, the signal.
+    bar, on arrays that are there: the window is pre-rolled, so it is one step by the network's cells and a bare readout
+    by TorchScript. `features` is a feature set by itself on the same bar. All three are measured for each bar, one
+    after the other. `lane` is what is left of the call without the other two: closing the instant, the window, its
+    normalization and its comparison with the one foreseen, the way into torch and back, the verdict, the signal.
     """
     return in_loop(_overhead())
 
@@ -38,10 +38,14 @@ async def _overhead() -> dict[str, Any]:
         file, told = lstm_file(Path(name)), []
         desk = Desk(file, 1, lambda _: told.append(time.perf_counter_ns()))
         market = minutes(1, 200 + WARM_CALLS + CALLS)
-        bundle = open_bundle(file, allowed=None, now_ns=0)
-        features, network = FeatureSet.for_card(bundle.card, desk.one.lane.scorer.symbols), plain_network(bundle)
+        scorer = desk.one.lane.scorer
+        features = FeatureSet.for_card(scorer.card, scorer.symbols)
+        readout, cells = plain_network(scorer.bundle).readout, scorer.backend.cells
+        assert cells is not None
+        newest, state, foreseen = (
+            np.zeros((1, n), np.float32) for n in (LSTM.features, scorer.backend.state_size, cells.gates)
+        )
         await desk.start(market)
-        step, state = torch.zeros(1, LSTM.features, 1), torch.zeros(1, desk.one.lane.scorer.backend.state_size)
         took: dict[str, list[int]] = {"call": [], "features": [], "forward": []}
         for [bar] in market:
             desk.one.inline = True  # whatever a busy machine made of its first passes
@@ -52,21 +56,13 @@ async def _overhead() -> dict[str, Any]:
             features.take(bar)
             features.close()
             took["features"].append(time.perf_counter_ns() - begun_ns)
-            took["forward"].append(_step_ns(network, step, state))
+            with torch.inference_mode():
+                begun_ns = time.perf_counter_ns()
+                readout(torch.from_numpy(cells.step(newest, state, foreseen)))
+                took["forward"].append(time.perf_counter_ns() - begun_ns)
         desk.stage.shut()
     found = {f"{key}_us": float(np.median(values[WARM_CALLS:])) / 1e3 for key, values in took.items()}
     return found | {"lane_us": found["call_us"] - found["features_us"] - found["forward_us"]}
-
-
-def _step_ns(network: Any, step: torch.Tensor, state: torch.Tensor) -> int:
-    flags: Any = torch.backends.mkldnn
-    before = flags.set_flags(_enabled=False)  # four times as fast for one symbol; the engine does so too
-    with torch.inference_mode():
-        begun_ns = time.perf_counter_ns()
-        network.readout(network.advance(step, state))
-        took_ns = time.perf_counter_ns() - begun_ns
-    flags.set_flags(*before)
-    return took_ns
 
 
 def market(n_symbols: int, device: str = "cpu") -> dict[str, Any]:
