@@ -47,7 +47,7 @@ def test_a_challenger_that_is_no_better_is_not_promoted_and_the_record_says_why(
 
 
 def test_a_walk_is_judged_by_its_last_model_where_nobody_was_trained(tmp_path: Path) -> None:
-    """The models of earlier folds are not the ones that would be traded: the same walk again is no better and no worse."""
+    """Those of earlier folds are not what would be traded: the same walk again is no better and no worse."""
     walk = ("walk_forward.train_bars=150", "walk_forward.test_bars=60")
     for _ in range(2):
         decision = retrain(training(tmp_path, random_walk(bars=500), *walk))

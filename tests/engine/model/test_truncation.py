@@ -17,7 +17,7 @@ from engine.model.fit import fit_normalization
 from engine.model.history import Floats
 from engine.model.shipped import SHIPPED
 from engine.model.truncation import Pipeline, Windows, as_pipeline, first_difference
-from tests.engine.model.tapes import SESSIONS, Tape, coins, daily, minutes, symbols_of
+from tests.engine.model.tapes import SESSIONS, Tape, coins, daily, denoised, minutes, symbols_of
 
 NEEDS_QUOTES = {"spread", "imbalance"}
 
@@ -76,20 +76,6 @@ def test_no_quote_feature_changes_when_the_future_is_cut_off(crypto: Tape, name:
     pipeline = shipped(name, crypto, calendar="24/7")
     assert first_difference(pipeline, crypto, cuts(crypto)) == ""
     assert len(pipeline(crypto)) > 1_000
-
-
-def denoised(series: Floats) -> Floats:
-    """Haar wavelet transform of a whole series without its finest details: Bao, Yue and Rao (2017), and a leak."""
-    padded = np.pad(series, (0, -len(series) % 8), mode="edge")
-    details, smooth = [], padded
-    for _ in range(3):
-        pairs = smooth.reshape(-1, 2)
-        smooth, detail = pairs.sum(axis=1) / np.sqrt(2), (pairs[:, 0] - pairs[:, 1]) / np.sqrt(2)
-        threshold = np.median(np.abs(detail)) / 0.6745 * np.sqrt(2 * np.log(len(padded)))
-        details.append(np.sign(detail) * np.maximum(np.abs(detail) - threshold, 0))
-    for detail in reversed(details):
-        smooth = np.stack([smooth + detail, smooth - detail], axis=1).reshape(-1) / np.sqrt(2)
-    return smooth[: len(series)]
 
 
 def with_closes(change: Callable[[Floats], Floats], pipeline: Pipeline) -> Pipeline:
