@@ -234,30 +234,25 @@ class TorchBackend:
 
     def _in_chunks(self, method: Callable[..., Any], *inputs: Floats) -> Floats:
         count = len(inputs[0])
-        with self._torch.inference_mode(), self._told(inputs):
-            if count <= self.chunk:
-                return self._call(method, inputs)
-            parts = [
-                self._call(method, tuple(_rounded_up(one[first : first + self.chunk]) for one in inputs))
-                for first in range(0, count, self.chunk)
-            ]
+        try:
+            with self._torch.inference_mode():
+                if count <= self.chunk:
+                    return self._call(method, inputs)
+                parts = [
+                    self._call(method, tuple(_rounded_up(one[first : first + self.chunk]) for one in inputs))
+                    for first in range(0, count, self.chunk)
+                ]
+        except self._torch.OutOfMemoryError:
+            raise ModelError(f"{self._path}: out of GPU memory with {count} windows at once") from None
+        except RuntimeError as error:  # torch says in a page what is wrong
+            shape = "x".join(map(str, inputs[0].shape))
+            raise ModelError(f"{self._path}: the network fails on {shape}: {first_line(error)}") from None
         return np.concatenate(parts)[:count]
 
     def _call(self, method: Callable[..., Any], inputs: Sequence[Floats]) -> Floats:
         from_numpy = self._torch.from_numpy
         found = method(*[from_numpy(np.ascontiguousarray(one)) for one in inputs])
         return checked(found, len(inputs[0]), self._path)
-
-    @contextmanager
-    def _told(self, inputs: Sequence[Floats]) -> Iterator[None]:
-        """Say in one line what torch says in a page."""
-        try:
-            yield
-        except self._torch.OutOfMemoryError:
-            raise ModelError(f"{self._path}: out of GPU memory with {len(inputs[0])} windows at once") from None
-        except RuntimeError as error:
-            shape = "x".join(map(str, inputs[0].shape))
-            raise ModelError(f"{self._path}: the network fails on {shape}: {first_line(error)}") from None
 
 
 def _rounded_up(part: Floats) -> Floats:

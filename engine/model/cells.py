@@ -30,13 +30,13 @@ class LstmCells:
         gates: how many numbers are foreseen for a symbol.
     """
 
-    def __init__(self, torch: Any, layers: list[tuple[Any, Any, Any]], hidden: int) -> None:
-        self._torch, self._layers, self._hidden = torch, layers, hidden
-        self.gates = 4 * hidden * len(layers)
+    def __init__(self, torch: Any, layers: list[tuple[Any, Any, Any]], width: int) -> None:
+        self._torch, self._layers, self._width = torch, layers, width
+        self.gates = 4 * width * len(layers)
 
     def foresee(self, state: Floats) -> Floats:
         """Return the part of the next step's gates that the state decides: `[n, state]` to `[n, gates]`."""
-        torch, width = self._torch, self._hidden
+        torch, width = self._torch, self._width
         before = torch.from_numpy(state)
         found = [
             torch.addmm(bias, before[:, number * width : (number + 1) * width], recurrent)
@@ -47,7 +47,7 @@ class LstmCells:
 
     def step(self, newest: Floats, state: Floats, foreseen: Floats) -> Floats:
         """Return the state after one more bar: `[n, feature]`, `[n, state]` and `[n, gates]` to `[n, state]`."""
-        torch, width, after = self._torch, self._hidden, np.empty_like(state)
+        torch, width, after = self._torch, self._width, np.empty_like(state)
         cells, inputs = len(self._layers) * width, np.ascontiguousarray(newest)
         for number, (weights, _, _) in enumerate(self._layers):
             at, here = number * width, foreseen[:, 4 * number * width : 4 * (number + 1) * width]

@@ -84,7 +84,7 @@ class PreRolled:
         self._gates = np.zeros((symbols, 0 if self._cells is None else self._cells.gates), np.float32)
 
     def score(self, due: Due) -> Floats:
-        rows, windows = due.rows, due.inputs
+        rows, windows = self._at(due.rows), due.inputs
         same = self._foreseen[rows] == windows[:, :, :-1]
         if same.all():
             return self._step(rows, windows)
@@ -92,18 +92,22 @@ class PreRolled:
         outputs = self._backend.score(windows)
         if fits.any():
             outputs = np.array(outputs)
-            outputs[fits] = self._step(rows[fits], windows[fits])
+            outputs[fits] = self._step(due.rows[fits], windows[fits])
         return outputs
 
     def settle(self, due: Due) -> None:
-        rows, ahead = due.rows, due.inputs[:, :, 1:]
+        rows, ahead = self._at(due.rows), due.inputs[:, :, 1:]
         self._foreseen[rows] = ahead
-        state = self._backend.advance(ahead, np.zeros((len(rows), self._backend.state_size), np.float32))
+        state = self._backend.advance(ahead, np.zeros((len(ahead), self._backend.state_size), np.float32))
         self._state[rows] = state
         if self._cells is not None:
             self._gates[rows] = self._cells.foresee(state)
 
-    def _step(self, rows: Rows, windows: Floats) -> Floats:
+    def _at(self, rows: Rows) -> Rows | slice:
+        """Return where rows lie; all of them are there to be looked at, not copied."""
+        return slice(None) if len(rows) == len(self._state) else rows
+
+    def _step(self, rows: Rows | slice, windows: Floats) -> Floats:
         if self._cells is None:
             state = self._backend.advance(windows[:, :, -1:], self._state[rows])
         else:
