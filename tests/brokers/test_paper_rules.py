@@ -10,12 +10,12 @@ from brokers.simulated.settings import PaperSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "paper_fills.md").read_text("utf-8")
-CODE = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "brokers").glob("*.py")))
+CODE = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "brokers").rglob("*.py")))
 
 
 def test_every_rule_has_a_test_of_its_name() -> None:
     """A rule without a test is a wish."""
-    tests = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     rules = re.findall(r"\b([a-z0-9]+(?:_[a-z0-9]+){3,})\b", re.sub(r"`[^`]*`", "", PAGE))
     assert len(rules) > 90
     assert [rule for rule in rules if f"def test_{rule}(" not in tests] == []
