@@ -64,7 +64,9 @@ def choose(spec: FeatureSpec, folder: Path = Path()) -> Chosen:
         try:
             found = plugins.load(FEATURE, spec.name, folder)
         except PluginError as error:
-            raise ModelError(f"feature {spec.name!r}: {error}{suggestion(spec.name, SHIPPED)}") from None
+            if ":" in spec.name:
+                raise ModelError(f"feature {spec.name!r}: {error}") from None
+            raise ModelError(f"this version knows no feature {spec.name!r}{suggestion(spec.name, SHIPPED)}") from None
     params = _params(spec, found)
     bars = _bars(spec, found, params)
     probe = Probe(bars)

@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.clock import Sessions
 from engine.config import ModelConfig, RunConfig
-from engine.errors import ConfigError, suggestion
+from engine.errors import ConfigError, ModelError, suggestion
 from engine.events import NEVER_NS
 from engine.model.bundle import Bundle, check_replay, open_bundle, read_card
 from engine.model.health import Health
@@ -90,9 +90,11 @@ class Deployer:
 
     def scorer(self, model: ModelConfig, bundle: Bundle, *, block: int = 0) -> Scorer:
         """Load a file that was opened, for the symbols of its model."""
-        return scorer_of(
-            bundle, self._symbols_of(model), self._sessions, device=model.device, threads=model.threads, block=block
-        )
+        symbols = self._symbols_of(model)
+        try:
+            return scorer_of(bundle, symbols, self._sessions, device=model.device, threads=model.threads, block=block)
+        except ModelError as error:
+            raise ModelError(f"models.{model.name}: {error}") from None
 
     def health(self, model: ModelConfig, bundle: Bundle, begin_ns: int = 0, end_ns: int = NEVER_NS) -> Health | None:
         """Return what watches a model, None where nothing has a limit."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.clock import Clock, Sessions
+from engine.errors import ModelError
 from engine.model.backends import Backend, Floats, load_backend
 from engine.model.bundle import Bundle
 from engine.model.features import FeatureSet
@@ -59,16 +60,25 @@ class Scorer:
             ModelError: the network cannot.
         """
         self.card.normalization.apply(due.inputs, due.inputs)
-        found: Floats = self._carrier.score(due)
-        return found
+        return self._of_its_width(self._carrier.score(due))
 
     def settle(self, due: Due) -> None:
         """Do what can be done for the next bars of these symbols, now that their outputs are out."""
         self._carrier.settle(due)
 
     def together(self, inputs: Floats) -> Floats:
-        """Score the windows of many instants in one go."""
-        return self.backend.score(inputs)
+        """Score the windows of many instants in one go.
+
+        Raises:
+            ModelError: the network cannot.
+        """
+        return self._of_its_width(self.backend.score(inputs))
+
+    def _of_its_width(self, outputs: Floats) -> Floats:
+        if outputs.shape[1] != len(self._weights):
+            told = f"the network answers with {outputs.shape[1]} outputs, and its card names {len(self._weights)}"
+            raise ModelError(f"{self.bundle.path}: {told}")
+        return outputs
 
     def scores(self, outputs: Floats) -> Floats:
         """Return the one number of each row that a signal carries."""

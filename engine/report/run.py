@@ -60,6 +60,7 @@ def describe(fold: Fold) -> tuple[Run, Sessions]:
     if fold.foreign_fills:
         warnings.append(f"Left out: {counted(fold.foreign_fills, 'execution')} of another program's orders.")
     warnings.extend(_seen_before(config))
+    warnings.extend(_failed(fold))
     sessions = _sessions(str(config.get("calendar", ROUND_THE_CLOCK)), warnings)
     seed, feed = config.get("seed"), config.get("feed")
     feed = feed if isinstance(feed, dict) else {}
@@ -92,6 +93,13 @@ def _seen_before(config: dict[str, Any]) -> Iterator[str]:
                 f"Model {model.get('name', '')!r} was allowed to score days that it was trained on: results of such "
                 "days say nothing about days that it has not seen."
             )
+
+
+def _failed(fold: Fold) -> Iterator[str]:
+    """Name the models that gave no scores for a while, with the last reason."""
+    for name, last in {one.model: one for one in fold.model_statuses if one.state == "failed"}.items():
+        when = f"{to_datetime(last.ts_event_ns):%Y-%m-%d %H:%M:%S} UTC"
+        yield f"Model {name!r} failed at {when}, and nothing of it was traded until it was well: {last.reason}."
 
 
 def _config(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from engine import daemon, journal, live, plugins
 from engine.clock import ManualClock
 from engine.config import HealthConfig, from_dict
-from engine.errors import JournalError
+from engine.errors import JournalError, ModelError
 from engine.events import DAY_NS, MINUTE_NS, Fill, ModelStatus, Signal
 from engine.journal import Journal
 from engine.live import Daemon
@@ -149,6 +149,30 @@ async def test_reload_swaps_a_model_and_the_journal_goes_on_with_it(tmp_path: Pa
     daemon.verify(settings.out_dir / "run.journal")
     with pytest.raises(JournalError, match="the file of model tiny has another content"):
         await session(settings, scored(1))
+
+
+async def test_a_file_that_is_replaced_while_it_runs_changes_nothing_until_it_is_asked_for(tmp_path: Path) -> None:
+    """What was checked goes on to score, whatever lies there now; garbage is refused by a reload and by a start."""
+    file = nets.bundle(tmp_path, calendar="24/7")
+    settings, before = config(tmp_path, file), file.read_bytes()
+    whole = bars(1, 25)
+    fakes.FakeFeed.script = whole[:12]
+
+    async def replace(made: Any, operations: Any) -> None:
+        file.write_bytes(b"PK garbage")
+        for event in whole[12:]:
+            made.inbox.publish(event)
+            await asyncio.to_thread(int)
+        with pytest.raises(ModelError, match=r"tiny\.pt: it is damaged"):
+            await operations._operator.answer(Request("reload", config=settings.resolved()))
+
+    await session(settings, scored(4), replace)
+    with pytest.raises(ModelError, match=r"tiny\.pt: "):
+        await session(settings, scored(1))
+    file.write_bytes(before)
+    daemon.verify(settings.out_dir / "run.journal")
+    (again,) = rescore(settings.out_dir / "run.journal")
+    assert again.scores == len(signals(settings)) > 15
 
 
 async def test_the_status_counts_what_a_model_does(tmp_path: Path) -> None:

@@ -218,4 +218,4 @@ def test_sharpe_and_sortino_do_not_depend_on_the_size_of_the_account(changes: li
         assert first is None or isclose(first, second or 0.0, rel_tol=1e-6, abs_tol=1e-9)
     deepest, same = metrics.deepest(equity), metrics.deepest(equity * 10)
     assert (deepest is None) == (same is None)
-    assert deepest is None or isclose(deepest.depth, (same or deepest).depth, rel_tol=1e-9)
+    assert deepest is None or isclose(deepest.depth, (same or deepest).depth, rel_tol=1e-9, abs_tol=1e-12)
