@@ -24,6 +24,7 @@ from engine.model.backends import Floats
 from engine.model.lane import Lane
 from engine.model.outlet import is_fault
 from engine.model.states import Due
+from engine.model.switching import give_way
 
 Publish = Callable[[InboxEvent], None]
 
@@ -82,8 +83,7 @@ class LiveLane:
         lane.take(event)
 
     def _pass_over(self) -> None:
-        due = self.lane.scorer.due(self._instant_ns)
-        streaming = self.lane.scorer.streaming
+        due, streaming = self.lane.scorer.due(self._instant_ns), self.lane.scorer.streaming
         if due is None or streaming is None:
             return
         newer = due.ts_event_ns > streaming.last_ns[due.rows]
@@ -181,8 +181,8 @@ class LiveLane:
         self.idle.clear()
         self._pass += 1
         if self._executor is None:
-            enter = self.lane.scorer.backend.enter_thread
-            self._executor = ThreadPoolExecutor(1, f"model {self.lane.name}", initializer=enter)
+            name, enter = f"model {self.lane.name}", self.lane.scorer.backend.enter_thread
+            self._executor = ThreadPoolExecutor(1, name, initializer=give_way, initargs=(enter,))
         deadline_ms = self.lane.outlet.config.deadline_ms
         wait_s = HUNG_S if deadline_ms is None else deadline_ms / 1e3
         self._hung = loop.call_later(wait_s, self._on_hung, self._pass, due)
