@@ -41,6 +41,7 @@ def _backtest() -> Iterator[Figure]:
     yield Figure(f"{shape}: the whole backtest", found["backtest_s"], "s")
     yield Figure("plain forwards of the same scores, in batches", found["batched_s"], "s")
     yield Figure("the backtest over them", found["over_batched"], "x", 1.5, 1.2)
+    yield Figure("its processor time over them, on all cores", found["cpu_over_batched"], "x")
     yield Figure("plain forwards bar by bar over the backtest", found["single_over_backtest"], "x", 5, 8, more=True)
 
 
