@@ -51,8 +51,12 @@ class HealthConfig(Table):
     )  # fmt: skip
     ood_action: HealthAction = Field("shrink", description="What inputs unlike the training's lead to.")
     guard: Path | None = Field(
-        None, description="Bundle of an autoencoder; its error is how abnormal a market is to it."
+        None, description="Bundle of an autoencoder; its error is how abnormal a window is to it."
     )
+    guard_share_max: float = Field(
+        0.05, gt=0, le=1,
+        description="Share of windows with a larger error than its card's limit, which 1 % exceeded in its validation.",
+    )  # fmt: skip
     guard_action: HealthAction = Field("reduce_only", description="What an abnormal market leads to.")
     shrink_percent: float = Field(
         50.0, gt=0, lt=100, description="What is left of the size limits when a measure asks to shrink, in percent."

@@ -5,7 +5,7 @@
     calibration  predicted probabilities against how often they came true, once their horizon has passed
     age          time since the end of what it has seen in training
     stranger     share of inputs farther from the training's than the card's threshold
-    guard        error of an autoencoder, against what it was in training
+    guard        share of windows with a larger error of an autoencoder than one in a hundred had in its validation
 
 Each has a limit and an action in `[models.health]`; the worst action of those beyond their limits is the verdict, and
 risk control C34 carries it out.
@@ -229,7 +229,8 @@ class Health:
             found.append(("ood_share", self._strangers(), config.ood_share_max, config.ood_action))
         if self.guard is not None and self._errors:
             limit = self.guard.card.reference.reconstruction[-1]  # type: ignore[union-attr]  # checked at the start
-            found.append(("guard_error", float(np.median(self._errors)), limit, config.guard_action))
+            share = float((np.array(self._errors) > limit).mean())
+            found.append(("guard_share", share, config.guard_share_max, config.guard_action))
         return found
 
     def _strangers(self) -> float:

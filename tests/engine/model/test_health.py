@@ -262,7 +262,7 @@ def test_a_verdict_stands_in_the_report_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_guard_marks_a_market_that_it_does_not_know(tmp_path: Path) -> None:
-    """The autoencoder's median error beyond the largest of its card leads to `guard_action`."""
+    """More windows than `guard_share_max` with an error beyond the card's limit lead to `guard_action`."""
     guards = {}
     for name, error in (("calm", 0.1), ("wild", 9.0)):
         (tmp_path / name).mkdir()
