@@ -113,7 +113,8 @@ class Desk:
         if armed is not None:
             self._book.add(order)
             shown = order.shown(self._clock, nested=True)
-            self._settlement.end(order, "rejected", now)
+            for one in (order, *order.legs):
+                self._settlement.end(one, "rejected", now)
             return shown
         floor.engine.submit(Approved(intent, 0, now, NEVER_NS, price, seen))
         answers = floor.engine.advance(now)

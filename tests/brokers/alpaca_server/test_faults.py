@@ -420,6 +420,9 @@ async def rejected_later(local: Local) -> None:
     status, order = await post(local)
     assert (status, order["status"]) == (200, "pending_new")
     assert (await shown(local, order))["status"] == "rejected"
+    await local.arm("F10")
+    _, order = await post(local, BRACKET)
+    assert {(await shown(local, one))["status"] for one in (order, *order["legs"])} == {"rejected"}
 
 
 async def busted(local: Local, use: str) -> None:
