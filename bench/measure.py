@@ -17,7 +17,7 @@ from typing import Any
 from bench import bars
 from bench.child import answer, measured
 
-ROUNDS = 3
+ROUNDS = 5
 
 
 def run_config(tape: Path, folder: Path, *, trades: bool = True) -> dict[str, Any]:
