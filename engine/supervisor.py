@@ -273,6 +273,8 @@ class Supervisor:
             core.risk.on_terms(event)
         elif isinstance(event, AccountStatement):
             self.apply(core.risk.on_statement(event, core.now_ns))
+        if core.outbox:  # what a person or a model's health had asked for; on a tape no one else empties it
+            core.empty_outbox()
 
     def _on_status(self, status: Status) -> None:
         core = self._core

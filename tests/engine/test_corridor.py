@@ -223,6 +223,26 @@ def test_flatten_closes_a_position_behind_its_protection_and_cancels_what_is_ope
     assert core.portfolio.books["one"].positions["AAA"].realized_usd == Decimal(0)
 
 
+@pytest.mark.parametrize("action", ["halt", "reduce_only", "cancel_all", "flatten"])
+def test_a_word_of_the_operator_is_done_over_in_its_place(tmp_path: Path, action: Any) -> None:
+    """At the price that was there when it came, not at the one after it."""
+    events: list[MarketEvent] = [bar("AAA", minute, 100.0 + minute) for minute in range(12)]
+    path = tmp_path / "run.journal"
+    for trader, latency_ms in ((Buyer, 0.0), (Buyer, 90_000.0), (Bracketed, 50.0)):
+        path.unlink(missing_ok=True)
+        known = {"broker": {"latency_ms": latency_ms}}
+        first = run_of(events, strategy(trader), journal=Journal(path, durability="batch"), **known)
+        first.begin()
+        for place, event in enumerate(events):
+            if place == 5:
+                first.core.process(Command(action, first.core.now_ns, first.core.now_ns))
+            first.core.process(event)
+        first.core.supervisor.finish(ended=True)
+        again = run_of(events, strategy(trader), journal=Journal(path, follow=True, frozen=True), **known)
+        again.replay()
+        assert again.journal.rest() == ""
+
+
 # --- a live feed on a simulated venue ---------------------------------------------------------------------------------
 
 
