@@ -72,7 +72,7 @@ def override(
 def reload(
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.", show_default=False)],
 ) -> None:
-    """Take over from the file what may change under a running daemon: log level, alerts, and narrower limits."""
+    """Take over from the file what may change under a running daemon: log level, alerts, narrower limits, models."""
     from engine import config
     from engine.operating.control import Request, request
 
