@@ -5,6 +5,8 @@ more against rounding, makes a whole position a tenth of 100,000 dollars: 100 sh
 without a network, when the price is 100.
 """
 
+import ast
+import inspect
 from collections.abc import Iterable
 from math import log
 from pathlib import Path
@@ -45,6 +47,19 @@ def asked(use: type[Strategy], *signals: Signal, events: Iterable[MarketEvent] =
 def usual(model: str, until: int = 25) -> list[Signal]:
     """Return two scores of 0: in a window of 3 whatever follows lies the root of 2 deviations from the mean."""
     return [said(until - 2, 0.0, model), said(until - 1, 0.0, model)]
+
+
+@pytest.mark.parametrize("use", ALL)
+def test_a_model_strategy_is_an_idea_in_twenty_five_lines_and_two_imports_at_most(use: type[Strategy]) -> None:
+    """Blank lines and docstrings aside; the model stands in the configuration."""
+    source = Path(inspect.getfile(use)).read_text("utf-8")
+    tree, told = ast.parse(source), set[int]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            told.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = [line for number, line in enumerate(source.splitlines(), 1) if line.strip() and number not in told]
+    assert len(lines) <= 25
+    assert sum(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)) <= 2
 
 
 # --- lstm_forecast -------------------------------------------------------------------------------------------------
