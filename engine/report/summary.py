@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Value = float | int | bool | None
 FEW_SESSIONS = 63  # a quarter
+HALTS_SHOWN_MAX = 10
 
 # Section, then (key of the summary, words, format).
 ROWS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -213,10 +214,29 @@ def table(result: Result) -> Table:
         grid.add_row(Text(section, style="bold not dim"), "")
         for words, text, color in entries:
             grid.add_row(Text(f"  {words}"), Text(text, style=COLORS.get(color, "")))
-    notes = list(notices(result))
-    grid.caption = Text("\n".join(notes), style="yellow") if notes else None
+    stops = [(f"{at:%Y-%m-%d %H:%M:%S} {what}, {why}", "red") for at, what, why in halts(result)[:HALTS_SHOWN_MAX]]
+    notes = [*stops, *((text, "yellow") for text in (*refused(result), *notices(result)))]
+    grid.caption = Text("\n").join(Text(text, style=color) for text, color in notes) if notes else None
     grid.caption_justify = "left"
     return grid
+
+
+def halts(result: Result) -> list[tuple[pd.Timestamp, str, str]]:
+    """Return when what was halted and why, oldest first; of a run that always traded, nothing."""
+    rows: list[Any] = [*result.strategy_halts.itertuples()]
+    found = [(row.time, f"strategy {row.strategy} halted", f"{row.control}: {row.reason}") for row in rows]
+    if (result.states["state"] != "active").any():
+        rows = [*result.states.itertuples()]
+        found += [(row.time, f"trading {row.state.replace('_', ' ')}", f"{row.control}: {row.reason}") for row in rows]
+    return sorted(found, key=lambda one: one[0])
+
+
+def refused(result: Result) -> Iterator[str]:
+    """Yield which control denied most, and its first reason: a strategy whose every order is denied looks idle."""
+    if len(result.denials):
+        control, times = next(iter(result.denials["control"].value_counts().items()))
+        reason = result.denials.loc[result.denials["control"] == control, "reason"].iloc[0]
+        yield f"Denied most often, {times:,} of {len(result.denials):,}, by {control}: {reason}"
 
 
 def notices(result: Result) -> Iterator[str]:

@@ -18,6 +18,7 @@ from engine.events import (
     RunStarted,
     Signal,
     Snapshot,
+    StrategyHalted,
     TradingStateChanged,
 )  # fmt: skip
 from engine.journal import Journal
@@ -356,6 +357,20 @@ def test_halts_count_and_an_active_state_does_not() -> None:
     story.records.append(TradingStateChanged("active", START_NS, "start", "reconciled"))
     story.records.append(TradingStateChanged("halted", START_NS, "C31", "operator"))
     assert Result.from_records([*story.records, RunEnded(START_NS, 1)]).summary["halts"] == 1
+
+
+def test_the_terminal_says_why_a_strategy_stopped_and_why_orders_were_denied() -> None:
+    """A count alone sends the author into the report for the line that raised."""
+    story = Story()
+    why = "AttributeError: 'Cross' object has no attribute 'last' at line 7 of on_bar"
+    story.records.append(StrategyHalted("cross", START_NS, "exception", why))
+    for control, reason in (("C25 validity", "no side BUY"), ("C25 validity", "later"), ("C24 session", "closed")):
+        story.deny(story.intent("cross", "SPY", "buy", Decimal(1)), control, reason)
+    story.snapshot()
+    told = str(summary.table(Result.from_records(story.end())).caption).splitlines()
+    assert told[0].endswith(f"strategy cross halted, exception: {why}")
+    assert told[1] == "Denied most often, 2 of 3, by C25 validity: no side BUY"
+    assert summary.table(Result.from_records(Story().end())).caption is None
 
 
 def test_times_are_in_the_zone_of_the_calendar() -> None:
