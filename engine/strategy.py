@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
+from inspect import iscoroutinefunction
 from math import floor, inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
 
@@ -436,23 +437,37 @@ def parameters(cls: type[Strategy]) -> dict[str, Any]:
             if name.startswith("_") or ClassVar in (hints[name], get_origin(hints[name])):
                 continue
             if not hasattr(cls, name):
-                raise ConfigError(f"{cls.__module__}.{cls.__name__}: parameter '{name}' needs a default")
+                raise ConfigError(f"parameter '{name}' needs a default; write one behind it: {name}: int = 10")
             found[name] = getattr(cls, name)
     return found
+
+
+def _check_callbacks(cls: type[Strategy]) -> None:
+    """Refuse what looks like a callback and would be called by nobody, or awaited by nobody."""
+    for name in dir(cls):
+        if name.startswith("on_") and callable(getattr(cls, name)):
+            if name not in CALLBACKS:
+                hint = suggestion(name, CALLBACKS) or f"; the engine calls {', '.join(CALLBACKS)}"
+                raise ConfigError(f"nothing calls {cls.__name__}.{name}{hint}")
+            if iscoroutinefunction(getattr(cls, name)):
+                raise ConfigError(f"{cls.__name__}.{name} is async, and nobody awaits it: write def, not async def")
 
 
 def configure(cls: type[Strategy], params: Mapping[str, Any]) -> Strategy:
     """Make a strategy with its parameters set.
 
     Raises:
-        ConfigError: a parameter is unknown (with a suggestion) or of another type.
+        ConfigError: a parameter is unknown (with a suggestion) or of another type, or a callback would never be called.
     """
+    _check_callbacks(cls)
     known, hints = parameters(cls), get_type_hints(cls)
     strategy = cls()
     for name, value in params.items():
         if name not in known:
-            listed = ", ".join(known) or "none"
-            raise ConfigError(f"{cls.__name__} has no parameter '{name}'{suggestion(name, known)} (it has: {listed})")
+            hint = f"{suggestion(name, known)} (it has: {', '.join(known) or 'none'})"
+            if name in vars(cls) and name not in hints and not callable(vars(cls)[name]):
+                hint = f"; an attribute is one when it says its type, as in {name}: int = 10"
+            raise ConfigError(f"{cls.__name__} has no parameter '{name}'{hint}")
         wanted = hints[name]
         try:
             setattr(strategy, name, msgspec.convert(value, wanted))

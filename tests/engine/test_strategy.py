@@ -508,6 +508,31 @@ def test_an_unknown_parameter_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="Tuned has no parameter '_private'"):
         configure(Tuned, {"_private": 1})
 
+    class Untyped(Strategy):
+        fast = 3
+
+    with pytest.raises(ConfigError, match="no parameter 'fast'; an attribute is one when .* fast: int = 10"):
+        configure(Untyped, {"fast": 1})
+
+
+def test_a_callback_that_nobody_would_call_or_await_is_refused() -> None:
+    """It would be silence, a whole run long; methods of the author's own go by any other name."""
+
+    class Misspelt(Strategy):
+        def on_bars(self, bar: Any) -> None: ...
+
+    class Waits(Strategy):
+        async def on_bar(self, bar: Any) -> None: ...  # type: ignore[override]  # what is to be refused
+
+    class Own(Strategy):
+        def once(self) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"nothing calls Misspelt.on_bars; did you mean 'on_bar'\?"):
+        configure(Misspelt, {})
+    with pytest.raises(ConfigError, match="Waits.on_bar is async, and nobody awaits it: write def"):
+        configure(Waits, {})
+    assert configure(Own, {})
+
 
 def test_a_parameter_without_a_default_is_refused() -> None:
     """A run that forgets it would fail in the middle of a day."""
@@ -515,5 +540,5 @@ def test_a_parameter_without_a_default_is_refused() -> None:
     class Bare(Strategy):
         fast: int
 
-    with pytest.raises(ConfigError, match="Bare: parameter 'fast' needs a default"):
+    with pytest.raises(ConfigError, match="parameter 'fast' needs a default; .* fast: int = 10"):
         configure(Bare, {"fast": 1})
