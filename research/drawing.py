@@ -15,7 +15,7 @@ POINTS_MAX = 2_000
 
 
 def data(outcome: Outcome) -> dict[str, Any]:
-    """Return everything that `page.html` draws."""
+    """Return everything that `page.js` draws."""
     made: dict[str, Any] = {
         "times": [], "intraday": False, "breaks": [], "losses": _loss_lines(outcome),
         "periods": {"names": [], "ic": [], "mean_after": []},

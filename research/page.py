@@ -17,7 +17,7 @@ from research.headline import cards, dates, head, warnings
 from research.outcome import Outcome, Part, Rival
 from research.package import CLASS_NAMES
 
-TEMPLATE = Path(__file__).with_name("page.html")
+DRAWING = Path(__file__).with_name("page.js")
 NOTHING = Cell("-", 0.0)
 BOOKS = {
     "top_bottom": "the {k} symbols with the highest scores held and the {k} with the lowest sold, equal money in each",
@@ -31,7 +31,8 @@ def write(path: Path, outcome: Outcome, sha256: str) -> None:
     """Write the page of an experiment and of the bundle that came of it."""
     title = f"{outcome.config.name} · Onetape model"
     body = "\n".join(filter(None, _sections(outcome, sha256)))
-    path.write_text(document(TEMPLATE, title, body, encode(data(outcome))), encoding="utf-8")
+    page = document(DRAWING, title, body, encode(data(outcome)), style=DRAWING.with_suffix(".css"))
+    path.write_text(page, encoding="utf-8")
 
 
 # --- words and tables ------------------------------------------------------------------------------------------------

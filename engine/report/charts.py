@@ -34,7 +34,7 @@ Plain = dict[str, Any]
 
 
 def data(result: Result) -> Plain:
-    """Return everything that `page.html` draws, as plain lists."""
+    """Return everything that `page.js` draws, as plain lists."""
     frame = result.equity
     picked = _picked(result)
     shown = frame.iloc[picked]

@@ -17,19 +17,23 @@ from plotly.offline import get_plotlyjs
 HERE = Path(__file__).parent
 
 
-def document(template: Path, title: str, body: str, data: str) -> str:
-    """Return a template with its places filled: `body` is HTML, `data` JSON that closes no element."""
+def document(drawing: Path, title: str, body: str, data: str, *, style: Path | None = None) -> str:
+    """Return a page: `body` is HTML, `data` JSON that closes no element; `drawing` and `style` are the page's own."""
     parts = {
         "title": escape(title), "body": body, "data": data, "plotly": get_plotlyjs(),
-        "style": (HERE / "style.css").read_text(encoding="utf-8"),
-        "chart": (HERE / "chart.js").read_text(encoding="utf-8"),
+        "style": _text(HERE / "style.css"), "more": "" if style is None else _text(style),
+        "chart": _text(HERE / "chart.js"), "drawing": _text(drawing),
     }  # fmt: skip
     # In one pass, so that a text that looks like a placeholder stays a text.
-    filled = template.read_text(encoding="utf-8")
+    filled = _text(HERE / "document.html")
     filled = re.sub(r"\{\{(\w+)\}\}", lambda found: parts.get(found[1], found[0]), filled)
     hashes = " ".join(_hash(script) for script in re.findall(r"<script>(.*?)</script>", filled, re.DOTALL))
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
     return filled.replace("{{policy}}", policy, 1)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:

@@ -1,4 +1,4 @@
-"""One page that tells a run. The drawing is in `page.html`; here are the words and the tables."""
+"""One page that tells a run. The drawing is in `page.js`; here are the words and the tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.report.tables import Cell, clock, figure, records, section, table, t
 if TYPE_CHECKING:
     from engine.report.result import Result
 
-TEMPLATE = Path(__file__).with_name("page.html")
+DRAWING = Path(__file__).with_name("page.js")
 TRIPS_SHOWN, STATUSES_SHOWN = 5, 20
 DAYS_DRAWN_MAX = 45
 MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Year")
@@ -33,7 +33,7 @@ PROMISE = "Past results, simulated or real, do not promise future ones. Trading 
 def render(result: Result) -> str:
     """Return the whole document."""
     title = f"{result.run.name} · Onetape report"
-    return document(TEMPLATE, title, "\n".join(filter(None, _sections(result))), charts.encode(charts.data(result)))
+    return document(DRAWING, title, "\n".join(filter(None, _sections(result))), charts.encode(charts.data(result)))
 
 
 def _note(text: str) -> str:

@@ -1,21 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{{policy}}">
-<title>{{title}}</title>
-<style>
-{{style}}</style>
-</head>
-<body>
-<main>
-{{body}}
-</main>
-<script type="application/json" id="data">{{data}}</script>
-<script>{{plotly}}</script>
-<script>
-{{chart}}
 function drawAccount() {
   const money = "%{y:$,.2f}", percent = "%{y:.2%}";
   plot("account", [
@@ -84,6 +66,3 @@ function draw() {
 
 document.getElementById("symbol")?.addEventListener("change", drawPrice);
 start();
-</script>
-</body>
-</html>

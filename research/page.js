@@ -1,32 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{{policy}}">
-<title>{{title}}</title>
-<style>
-{{style}}
-.banner.gain { background: color-mix(in srgb, var(--gain) 12%, var(--panel)); color: var(--gain); }
-.matrix td { text-align: center; padding: 14px 8px; border: 2px solid var(--panel); background: color-mix(in srgb, var(--accent) calc(var(--depth) * 1%), var(--panel)); }
-.matrix td small { display: block; color: var(--soft); }
-.matrix { table-layout: fixed; margin-top: 4px; }
-.pair .stack { display: flex; flex-direction: column; min-width: 0; }
-.pair .stack section:last-child { flex-grow: 1; }
-.matrix thead th { text-align: center; }
-.matrix tbody th { text-align: right; vertical-align: middle; padding-right: 12px; border-bottom: 0; }
-tr.ours td { font-weight: 620; }
-td small { color: var(--soft); font-weight: 400; }
-</style>
-</head>
-<body>
-<main>
-{{body}}
-</main>
-<script type="application/json" id="data">{{data}}</script>
-<script>{{plotly}}</script>
-<script>
-{{chart}}
 const percent = "%{y:.2%}";
 
 function drawLosses() {
@@ -99,6 +70,3 @@ function draw() {
 }
 
 start();
-</script>
-</body>
-</html>
