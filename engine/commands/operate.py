@@ -54,15 +54,17 @@ def flatten(path: RunPath, reason: Reason = "", yes: Yes = False) -> None:
 
 def override(
     path: RunPath,
-    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="A key of [risk].", show_default=False)],
+    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="A key of the table risk.", show_default=False)],
     value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is for a while.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the journal.")],
     minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="For how long, 15 at most.")] = 15.0,
-    reason: Reason = "",
     yes: Yes = False,
 ) -> None:
     """Change one limit of a running daemon for some minutes; who, why and both values go into the journal."""
     from engine.operating.control import Request, request
+    from engine.risk.override import check_name
 
+    check_name(limit)  # before anybody is asked to agree to it
     status = _status(path)
     _confirm(f"{status.name} ({status.mode}) will go by {limit} = {value} for {minutes:g} minutes.", status, yes=yes)
     folder = _folder(path)

@@ -88,16 +88,25 @@ class Override(Control):
         return LimitChanged(name, was, will, now_ns, self.label, asked.who, asked.reason, until_ns)
 
 
+def check_name(name: str) -> None:
+    """Refuse the name of what is no limit, or of one that cannot change under a running daemon.
+
+    Raises:
+        ConfigError: there is none, or it is being counted by.
+    """
+    if name not in SMALL_ACCOUNT:
+        raise ConfigError(f"there is no limit {name!r}{suggestion(name, SMALL_ACCOUNT)}")
+    if name in FIXED:
+        raise ConfigError(f"{name} is being counted by and cannot change while the daemon runs")
+
+
 def changed(limits: RiskLimits, name: str, value: str) -> RiskLimits:
     """Return the limits with one of them set to what the text says.
 
     Raises:
         ConfigError: there is no such limit, it cannot change while it is counted by, or it cannot be that.
     """
-    if name not in SMALL_ACCOUNT:
-        raise ConfigError(f"there is no limit {name!r}{suggestion(name, SMALL_ACCOUNT)}")
-    if name in FIXED:
-        raise ConfigError(f"{name} is being counted by and cannot change while the daemon runs")
+    check_name(name)
     try:
         return RiskLimits.model_validate({**limits.model_dump(), name: _parsed(value)})
     except ValidationError as error:

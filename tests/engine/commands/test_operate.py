@@ -190,9 +190,26 @@ def test_resume_flatten_and_override_ask_back(
 ) -> None:
     """Only a yes is one; nobody at the terminal is a no."""
     type_in(answer)
-    words = ["max_order_qty", "25"] if command == "override" else []
+    words = ["max_order_qty", "25", "--reason", "index add"] if command == "override" else []
     assert onetape(command, daemon.folder, *words) == (0 if done else 1)
     assert (daemon.asked[-1].ask == command) is done
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["max_order_qt", "25", "--reason", "why"], "there is no limit 'max_order_qt'; did you mean 'max_order_qty'?"),
+        (["max_order_qty", "25"], "Missing option '--reason'"),
+    ],
+)
+def test_an_override_that_cannot_be_asks_for_no_yes(
+    daemon: Daemon, type_in: Any, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody agrees to a limit that is none, and the daemon is not asked."""
+    type_in("y\n")
+    assert onetape("override", daemon.folder, *words) == 2
+    assert told in capsys.readouterr().err
+    assert daemon.asked == []
 
 
 def test_flatten_says_what_it_will_do(daemon: Daemon, type_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
