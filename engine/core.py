@@ -37,6 +37,7 @@ class Core:
 
     Attributes:
         now_ns: the time of the event in hand, the only clock a strategy ever sees.
+        due_ns: from when on somebody has something to do before an event; 0 when that has to be asked.
         outbox: what the handler in progress has asked for.
         warming_up: whether strategies only watch, to fill their windows; then nothing they ask for is taken up.
         inputs: the events that are journaled as they come in, because no tape holds them.
@@ -93,6 +94,7 @@ class Core:
         self.events += 1
         if self.outbox:
             self.empty_outbox()
+        self.due_ns = self.due_ns or self.supervisor.next_due_ns()
         if event.__class__ not in PRICES:
             self.journal.commit()
 
@@ -154,7 +156,7 @@ class Core:
                 self._cancel(item)
         self.outbox.clear()
         self._emptying = False
-        self.due_ns = self.supervisor.next_due_ns()
+        self.due_ns = 0  # what is due next, the next event asks
 
     def _submit(self, order: Order) -> None:
         if self.warming_up:
@@ -195,7 +197,7 @@ class Core:
                 self._on_update(answer)
             if self.outbox:
                 self.empty_outbox()
-        self.due_ns = self.supervisor.next_due_ns()
+        self.due_ns = 0  # what is due next, the next event asks
 
     def _on_fill(self, fill: Fill) -> None:
         booked = self.orders.fill(fill)
