@@ -48,7 +48,7 @@ class Backend(Protocol):
         name: what computes it.
         device: where, as a person reads it; what `auto` chose.
         state_size: how many numbers a recurrent network remembers of a symbol; 0 for one that has to see whole windows.
-        cells: the same step for a few symbols, where the network is an LSTM on a CPU.
+        cells: a quicker way of one step, where the network is an LSTM on a CPU.
     """
 
     name: str

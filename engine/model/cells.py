@@ -1,7 +1,7 @@
-"""One step of a stacked LSTM for a few symbols, all that does not depend on the newest bar done ahead.
+"""One step of a stacked LSTM, with all that does not depend on the newest bar done ahead.
 
-TorchScript spends most of such a step between its operations. Here the recurrent half of every gate is computed with
-the state, off the critical path; what is left when the bar comes is one product a layer with the input's weights.
+TorchScript spends most of one symbol's step between its operations. Here the recurrent half of every gate is computed
+with the state, off the critical path; what is left when the bar comes is one product a layer with the input's weights.
 Source of the equations: Hochreiter and Schmidhuber 1997, as in `torch.nn.LSTM`.
 
 Gates lie in the order input, forget, output, candidate. The weights of the first three are halved, because
@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-ROWS_MAX: Final = 128
-"""For more symbols at once oneDNN is faster."""
 TOLERANCE: Final = 1e-5
 FIRST: Final = "weight_ih_l0"
 
@@ -47,20 +45,22 @@ class LstmCells:
 
     def step(self, newest: Floats, state: Floats, foreseen: Floats) -> Floats:
         """Return the state after one more bar: `[n, feature]`, `[n, state]` and `[n, gates]` to `[n, state]`."""
-        torch, width, after = self._torch, self._width, np.empty_like(state)
-        cells, inputs = len(self._layers) * width, np.ascontiguousarray(newest)
+        torch, count, layers, width = self._torch, len(state), len(self._layers), self._width
+        after = np.empty_like(state)
+        given, cells = foreseen.reshape(count, layers, -1), state.reshape(count, 2, layers, width)[:, 1]
+        hidden, cells_after = after.reshape(count, 2, layers, width).swapaxes(0, 1)
+        inputs = newest
         for number, (weights, _, _) in enumerate(self._layers):
-            at, here = number * width, foreseen[:, 4 * number * width : 4 * (number + 1) * width]
-            gates = torch.addmm(torch.from_numpy(here), torch.from_numpy(inputs), weights).numpy()
+            found = torch.addmm(torch.from_numpy(given[:, number]), torch.from_numpy(inputs), weights)
+            gates = found.numpy().reshape(count, 4, width)
             np.tanh(gates, out=gates)
-            opened = gates[:, : 3 * width]
+            opened = gates[:, :3]
             opened += 1.0
             opened *= 0.5
-            cell = gates[:, width : 2 * width] * state[:, cells + at : cells + at + width]
-            cell += gates[:, :width] * gates[:, 3 * width :]
-            inputs = np.tanh(cell)
-            inputs *= gates[:, 2 * width : 3 * width]
-            after[:, at : at + width], after[:, cells + at : cells + at + width] = inputs, cell
+            cell = np.multiply(gates[:, 1], cells[:, number], out=cells_after[:, number])
+            cell += gates[:, 0] * gates[:, 3]
+            inputs = np.tanh(cell, out=hidden[:, number])
+            inputs *= gates[:, 2]
         return after
 
 

@@ -22,7 +22,6 @@ from engine.clock import Sessions
 from engine.errors import ModelError
 from engine.model.backends import Backend, Floats
 from engine.model.card import Card
-from engine.model.cells import ROWS_MAX
 
 Rows = NDArray[np.int64]
 
@@ -73,14 +72,14 @@ class Windows:
 
 
 class PreRolled:
-    """All but the last step of each symbol's next window, done ahead; of an LSTM over few symbols half of that too."""
+    """All but the last step of each symbol's next window, done ahead; of an LSTM half of that step too."""
 
     def __init__(self, backend: Backend, symbols: int, shape: tuple[int, int]) -> None:
         features, lookback = shape
         self._backend = backend
         self._foreseen = np.full((symbols, features, lookback - 1), np.nan, np.float32)  # equal to nothing
         self._state = np.zeros((symbols, backend.state_size), np.float32)
-        self._cells = backend.cells if symbols <= ROWS_MAX else None
+        self._cells = backend.cells
         self._gates = np.zeros((symbols, 0 if self._cells is None else self._cells.gates), np.float32)
 
     def score(self, due: Due) -> Floats:
