@@ -125,11 +125,9 @@ class Desk:
             raise self._dressed(refusal.reason, intent)
         self._reserve(order, price)
         self._book.add(order)
-        if order.status == "accepted":
+        shown = order.shown(self._clock, nested=True)
+        if order.status == "accepted":  # as the reply shows it; the engine takes it from here
             order.status = "pending_new"
-            shown = order.shown(self._clock, nested=True) | {"status": "accepted"}
-        else:
-            shown = order.shown(self._clock, nested=True)
         if replaced is not None and self._settings.new_before_replaced:
             answers = sorted(answers, key=lambda one: one.client_order_id != order.id)
         self._settlement.apply(answers)
