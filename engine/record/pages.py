@@ -54,7 +54,9 @@ def connect(path: Path, durability: str, *, frozen: bool) -> sqlite3.Connection:
         JournalWriteError: the disk refused.
     """
     if frozen and not path.is_file():
-        raise JournalError(f"no journal at {path}")
+        folder = path if path.is_dir() else path.parent
+        others = ", ".join(str(other) for other in sorted(folder.glob("*.journal")))
+        raise JournalError(f"no journal at {path}{others and f'; there is {others}'}")
     connection: sqlite3.Connection | None = None
     try:
         if frozen:

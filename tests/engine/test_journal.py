@@ -639,9 +639,18 @@ def test_a_torn_file_is_an_error_and_never_a_shorter_run(path: Path, kept: float
 def test_a_missing_journal_is_named(path: Path) -> None:
     """Reading it, its header, and verifying it: no file appears by that."""
     for act in (lambda: list(read(path)), lambda: header(path), lambda: Journal(path, follow=True, frozen=True)):
-        with pytest.raises(JournalError, match=f"no journal at {path}"):
+        with pytest.raises(JournalError, match=f"no journal at {path}$"):
             act()
     assert not path.exists()
+
+
+def test_where_other_journals_lie_a_missing_one_is_told_them(path: Path) -> None:
+    """Whoever names the folder of a run, or a backtest's journal as a daemon's, reads what to write."""
+    other = path.with_name("backtest.journal")
+    write(other, lines(1))
+    for wrong in (path, path.parent):
+        with pytest.raises(JournalError, match=f"no journal at {wrong}; there is {other}$"):
+            header(wrong)
 
 
 def test_a_journal_of_another_schema_is_refused(path: Path) -> None:
