@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import plugins
-from engine.config.file import _anchored, _as_json, _plugin_settings, _refuse_secrets, opened
+from engine.config.file import anchor, as_json, opened, plugin_settings, refuse_secrets
 from engine.config.tables import FeedConfig, Table
 
 Model = TypeVar("Model", bound=Table)
@@ -22,13 +22,13 @@ def load_as(model: type[Model], path: Path | str, overrides: Iterable[str] = ())
     """
     path = Path(path)
     tree, problems = opened(path, overrides)
-    tree, folder = json.loads(json.dumps(tree, default=_as_json)), path.absolute().parent
-    _refuse_secrets(tree, (), problems)
-    settings = _plugin_settings(plugins.FEED, FeedConfig, tree, "feed", folder, problems, {})
+    tree, folder = json.loads(json.dumps(tree, default=as_json)), path.absolute().parent
+    refuse_secrets(tree, (), problems)
+    settings = plugin_settings(plugins.FEED, FeedConfig, tree, "feed", folder, problems, {})
     found = problems.validated(model, tree, ())
     problems.raise_any()
     assert found is not None  # raise_any has spoken otherwise
     feed: FeedConfig = found.__dict__["feed"]
     found = found.model_copy(update={"feed": feed.model_copy(update={"settings": settings})})
-    anchored: Model = _anchored(found, (), folder, problems.overridden)
+    anchored: Model = anchor(found, (), folder, problems.overridden)
     return anchored

@@ -86,12 +86,12 @@ def outline(path: Path) -> RunOutline:
         (text, tree), folder = _read(path), path.absolute().parent
     problems = Problems(str(path), key_lines(text))
     feed = _of_the_same_vendor(tree)
-    settings = _plugin_settings(plugins.BROKER, BrokerConfig, tree, "broker", folder, problems, feed)
+    settings = plugin_settings(plugins.BROKER, BrokerConfig, tree, "broker", folder, problems, feed)
     found = problems.validated(RunOutline, tree, ())
     problems.raise_any()
     assert found is not None  # raise_any has spoken otherwise
     found = found.model_copy(update={"broker": found.broker.model_copy(update={"settings": settings})})
-    anchored: RunOutline = _anchored(found, (), folder, problems.overridden)
+    anchored: RunOutline = anchor(found, (), folder, problems.overridden)
     # A folder may have been moved since its run noted where it lay.
     return anchored.model_copy(update={"out_dir": path.absolute()}) if path.is_dir() else anchored
 
@@ -122,13 +122,13 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _build(tree: dict[str, Any], folder: Path, problems: Problems) -> RunConfig:
     try:
-        tree = json.loads(json.dumps(tree, default=_as_json))
+        tree = json.loads(json.dumps(tree, default=as_json))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{problems.source}: {error}") from None
-    _refuse_secrets(tree, (), problems)
+    refuse_secrets(tree, (), problems)
     feed_table = _of_the_same_vendor(tree)
     settings = {
-        part: _plugin_settings(kind, own, tree, part, folder, problems, feed_table)
+        part: plugin_settings(kind, own, tree, part, folder, problems, feed_table)
         for part, kind, own in (("feed", plugins.FEED, FeedConfig), ("broker", plugins.BROKER, BrokerConfig))
     }
     for index, strategy in enumerate(tree["strategies"] if isinstance(tree.get("strategies"), list) else []):
@@ -140,7 +140,7 @@ def _build(tree: dict[str, Any], folder: Path, problems: Problems) -> RunConfig:
     feed = config.feed.model_copy(update={"settings": settings["feed"]})
     broker = config.broker.model_copy(update={"settings": settings["broker"]})
     config = config.model_copy(update={"feed": feed, "broker": broker})
-    anchored: RunConfig = _anchored(config, (), folder, problems.overridden)
+    anchored: RunConfig = anchor(config, (), folder, problems.overridden)
     return anchored
 
 
@@ -151,7 +151,7 @@ def _of_the_same_vendor(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(feed) if alike and isinstance(feed, dict) else {}
 
 
-def _plugin_settings(
+def plugin_settings(
     kind: plugins.Kind, own: type[BaseModel], tree: dict[str, Any], part: str, folder: Path, problems: Problems,
     sibling: Mapping[str, Any],
 ) -> BaseModel | None:  # fmt: skip
@@ -181,7 +181,7 @@ def _complete_params(table: dict[str, Any], place: KeyPath, folder: Path, proble
         return
     try:
         configure(plugin, {})
-        table["params"] = json.loads(json.dumps(parameters(plugin), default=_as_json)) | params
+        table["params"] = json.loads(json.dumps(parameters(plugin), default=as_json)) | params
     except Exception as error:  # the author's class may raise anything when one is made of it
         problems.add((*place, "use"), f"{plugin.__name__} cannot be configured: {error}")
         return
@@ -241,29 +241,29 @@ def _parsed(value: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else value
 
 
-def _refuse_secrets(node: Any, path: KeyPath, problems: Problems) -> None:
+def refuse_secrets(node: Any, path: KeyPath, problems: Problems) -> None:
     """A configuration is copied into journals and reports, so a secret may only be named in it, never be in it."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
         if isinstance(key, str) and isinstance(value, str) and is_secret(key):
             node[key] = ""
             problems.add((*path, key), f'a secret does not belong in a file; name its variable: {key}_env = "..."')
-        _refuse_secrets(value, (*path, key), problems)
+        refuse_secrets(value, (*path, key), problems)
 
 
-def _anchored(value: Any, path: KeyPath, folder: Path, overridden: Mapping[KeyPath, str]) -> Any:
+def anchor(value: Any, path: KeyPath, folder: Path, overridden: Mapping[KeyPath, str]) -> Any:
     """Return `value` with every relative path in it made absolute, and itself when there is none."""
     if isinstance(value, Path):
         return _absolute(value, path, folder, overridden)
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         moved = {
-            name: _anchored(part, path if name == "settings" else (*path, name), folder, overridden)
+            name: anchor(part, path if name == "settings" else (*path, name), folder, overridden)
             for name, part in fields.items()
         }
         changed = {name: part for name, part in moved.items() if part is not fields[name]}
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, tuple) and any(isinstance(part, Path | BaseModel) for part in value):
-        return tuple(_anchored(part, (*path, index), folder, overridden) for index, part in enumerate(value))
+        return tuple(anchor(part, (*path, index), folder, overridden) for index, part in enumerate(value))
     return value
 
 
@@ -272,7 +272,8 @@ def _absolute(value: Path, path: KeyPath, folder: Path, overridden: Mapping[KeyP
     return Path(os.path.normpath((Path.cwd() if from_command_line else folder) / value.expanduser()))
 
 
-def _as_json(value: object) -> object:
+def as_json(value: object) -> object:
+    """Return as JSON has it what TOML can hold and JSON cannot."""
     if isinstance(value, Decimal | Path):
         return str(value)
     if isinstance(value, date | time):
