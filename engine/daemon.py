@@ -49,14 +49,21 @@ def check(config: RunConfig) -> str:
     return f"{plan}\n\n{interlock.told(config)}" if config.mode == "live" else plan
 
 
-def backtest(config: RunConfig, progress: Progress | None = None) -> Result:
-    """Replay a run at full speed and return its result; its files appear in `out_dir` only when all went well."""
+def backtest(
+    config: RunConfig, progress: Progress | None = None, tell: Callable[[str], None] = lambda told: None
+) -> Result:
+    """Replay a run at full speed and return its result; its files appear in `out_dir` only when all went well.
+
+    What models there are and where they run is told before it begins.
+    """
     from engine.report import Result
 
     target = config.out_dir / BACKTEST_JOURNAL
     partial = target.with_suffix(".partial")
     with _nothing_left_on_failure(config.out_dir, partial):
         built = Run(config, Journal(partial, durability="batch"))
+        if config.models:
+            tell(built.scoring.told())
         with _log_on_demand(built):
             built.replay(progress)
     _remove(target)

@@ -121,6 +121,11 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def device_name(wanted: str) -> str:
+    """Return what `pick_device` takes, for a person."""
+    return torch.cuda.get_device_name() if pick_device(wanted).type == "cuda" else "cpu"
+
+
 class Fit:
     """One network with a `raw`, trained to `objective` on `train` and stopped by `validation`.
 

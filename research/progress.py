@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from engine.errors import ConfigError
 from research.config import TrainConfig
 from research.experiment import Tell, Told
-from research.fit import Epoch
+from research.fit import Epoch, device_name
 
 Write = Callable[[Told, Epoch], None]
 
@@ -20,6 +20,7 @@ Write = Callable[[Told, Epoch], None]
 def progress_bars(config: TrainConfig) -> Iterator[Tell]:
     """Show how far a training is; the remaining time is that of all epochs, of which early stopping may save some."""
     console = Console(stderr=True)
+    console.print(f"training on {device_name(config.fit.device)}")
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from engine.clock import to_datetime
 from research import sentiment
-from research.fit import Epoch
+from research.fit import Epoch, device_name
 from research.news_config import NewsTrainConfig
 from research.sentiment import Sentiment, Worth
 
@@ -44,6 +44,7 @@ def run(config: NewsTrainConfig) -> tuple[Judged, Path]:
         ConfigError, TapeError, ModelError: one clear line each.
     """
     console = Console(stderr=True)
+    console.print(f"training on {device_name(config.fit.device)}")
 
     def tell(stage: str, epochs: list[Epoch]) -> None:
         last = epochs[-1]

@@ -160,12 +160,14 @@ def test_a_tape_without_the_fields_of_a_feature_is_refused(desk: Desk, capfd: py
 def test_a_gpu_that_is_not_there_is_an_error_and_auto_says_what_it_chose(
     desk: Desk, capfd: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
-    """`cuda` falls back to nothing."""
+    """`cuda` falls back to nothing; `auto` is told before a run begins, and by its check."""
     desk.write(table={"device": "cuda"})
     assert 'device = "cuda", and this machine shows no GPU' in refused([*command, str(desk.config)], capfd)
     desk.write(table={"device": "auto"})
     assert cli.main(["run", "--check", str(desk.config)]) == 0
     assert "torchscript on cpu" in " ".join(capfd.readouterr().out.split())
+    assert cli.main(["backtest", str(desk.config)]) == 0
+    assert "torchscript on cpu" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_gpu_whose_memory_is_full_is_a_failed_model_and_no_end_of_the_run(

@@ -30,8 +30,9 @@ def test_the_command_train_writes_bundle_report_and_trial(tmp_path: Path, capfd:
     """Its last words say plainly whether it beats buying and holding, and where everything lies."""
     training(tmp_path)
     assert main(["train", str(tmp_path / "train.toml"), "--set", "fit.epochs_max=2"]) == 0
-    told = capfd.readouterr().out
+    told, progress = capfd.readouterr()
     assert "buy and hold after costs" in told
+    assert progress.startswith(f"training on {'cpu' if not torch.cuda.is_available() else ''}")
     assert f"bundle: {tmp_path / 'out' / 'tiny.pt'}" in told
     assert (tmp_path / "out" / "report.html").stat().st_size > 1_000_000
     assert (tmp_path / "out" / "trials.jsonl").read_text().count("\n") == 1
