@@ -7,13 +7,12 @@ from functools import partial
 
 from bench.child import measured
 from bench.figure import Figure
-from research.stac_ml import STAC_ML
 
 _measured = partial(measured, "bench.model.measure")
 
 SYMBOLS, BARS = 100, 5_000
 MARKET = 11_000
-GPU_GOAL_US = {"A": 100.0, "B": 150.0, "C": 2_000.0}
+STAC_ML_GPU_GOAL_US = {"A": 100.0, "B": 150.0, "C": 2_000.0}
 NO_ONNX = "ONNX Runtime's rows are left out: pip install onnx onnxruntime"
 NO_GPU = "The rows of a GPU are left out: torch sees none here, so nothing of CUDA was run"
 
@@ -53,7 +52,7 @@ def _overhead() -> Iterator[Figure]:
 
 
 def _stac() -> Iterator[Figure | str]:
-    for letter in STAC_ML:
+    for letter in STAC_ML_GPU_GOAL_US:
         found, name = _measured("stac", letter), f"STAC-ML {letter}"
         step_us = found["step_p99_us"]
         yield Figure(f"{name}, critical path, p50", found["step_p50_us"], "us")
@@ -78,7 +77,7 @@ def _market(device: str) -> Iterator[Figure]:
 
 
 def _stac_on_gpu() -> Iterator[Figure]:
-    for letter, goal_us in GPU_GOAL_US.items():
+    for letter, goal_us in STAC_ML_GPU_GOAL_US.items():
         found = _measured("stac", letter, "cuda")
         name = f"STAC-ML {letter} on a GPU"
         yield Figure(f"{name}, critical path in a CUDA graph, p99", found["step_p99_us"], "us", None, goal_us)
