@@ -75,14 +75,10 @@ def _head(result: Result) -> str:
 
 
 def _halts(result: Result) -> str:
-    rows = [(row["time"], f"strategy {row['strategy']} halted", row) for row in records(result.strategy_halts)]
-    if (result.states["state"] != "active").any():
-        rows += [(row["time"], f"trading {row['state'].replace('_', ' ')}", row) for row in records(result.states)]
-    lines = (
-        f"<div><b>{escape(what)}</b> · {clock(at)} · {escape(row['control'])}: {escape(row['reason'])}</div>"
-        for at, what, row in sorted(rows, key=lambda found: found[0])
-    )
-    return f'<div class="banner loss">{"".join(lines)}</div>' if rows else ""
+    lines = [
+        f"<div><b>{escape(what)}</b> · {clock(at)} · {escape(why)}</div>" for at, what, why in summary.halts(result)
+    ]
+    return f'<div class="banner loss">{"".join(lines)}</div>' if lines else ""
 
 
 def _cards(result: Result) -> str:
@@ -263,11 +259,15 @@ def _rules(config: dict[str, Any]) -> Iterator[str]:
     if not config:
         return
     broker = config.get("broker")
-    rows = [(Cell(key), Cell(value)) for key, value in _flat(broker if isinstance(broker, dict) else {})]
+    broker = broker if isinstance(broker, dict) else {}
+    rows = [(Cell(key), Cell(value)) for key, value in _flat(broker)]
     middle = (len(rows) + 1) // 2
     halves = "".join(f"<div>{table(('Rule', 'Value'), part)}</div>" for part in (rows[:middle], rows[middle:]) if part)
-    note = _note(f"Seed {config.get('seed')}. docs/paper_fills.md describes the rules of the simulated venue.")
-    yield section("Fill rules in force", f'<div class="pair">{halves}</div>{note}')
+    title, told = "Broker", "The venue fills by rules of its own."
+    if broker.get("use") == "paper":
+        title, told = "Fill rules in force", "docs/paper_fills.md tells what each rule does."
+    note = _note(f"Seed {config.get('seed')}. {told}")
+    yield section(title, f'<div class="pair">{halves}</div>{note}')
     resolved = escape(json.dumps(config, indent=2, ensure_ascii=False))
     details = f'<details><summary>The resolved configuration</summary><pre class="code">{resolved}</pre></details>'
     yield f'<section class="long">{details}</section>'

@@ -199,6 +199,7 @@ def test_a_local_venue_is_called_one_on_the_page_and_in_the_terminal() -> None:
     story.snapshot()
     result = Result.from_records(story.end())
     assert "local venue" in visible(result.html())
+    assert "Fill rules" not in visible(result.html())
     told = next(text for text in summary.notices(result) if "local venue" in text)
     assert "http://127.0.0.1:8765, account PAPER-1" in told
     assert "local venue" in str(summary.table(result).title)
