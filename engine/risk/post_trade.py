@@ -28,14 +28,14 @@ class PostTrade(Control):
 
     def __init__(self, portfolio: Portfolio, latch: Latch) -> None:
         self._portfolio, self._latch = portfolio, latch
-        self._executions: dict[str, None] = {}
-        self._ended: dict[str, None] = {}
+        self._executions: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
         self._begun_ns = 0
         self.is_watching = False
         self.due: tuple[int, int] | None = None
 
     def on_fill(self, order: Order, fill: Fill, now_ns: int) -> Sequence[Event]:
-        self._executions[fill.execution_id] = None
+        self._executions[fill.execution_id] = fill.ts_event_ns
         return NOTHING
 
     def on_session(self, equity_usd: Decimal, now_ns: int) -> None:
@@ -60,7 +60,9 @@ class PostTrade(Control):
             is_known = execution_id in self._ended or execution_id in self._executions
             if statement.from_ns <= ts_ns < statement.until_ns and not is_known:
                 found.append(f"execution {execution_id} there only")
-        found += [f"execution {one} here only" for one in self._ended if one not in statement.executions]
+        for execution_id, ts_ns in self._ended.items():  # one of the session before may have been booked in this one
+            if ts_ns >= statement.from_ns and execution_id not in statement.executions:
+                found.append(f"execution {execution_id} here only")
         return found
 
     def on_statement(self, statement: AccountStatement, now_ns: int) -> Sequence[Event]:

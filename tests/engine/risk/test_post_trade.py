@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
-from engine.events import AccountStatement, Reconciliation
+from engine.events import AccountStatement, Fill, Reconciliation
 from engine.market import ZERO
 
 
@@ -72,6 +73,19 @@ def test_an_execution_of_the_next_session_is_no_difference(desk: Any) -> None:
     d.hold("buy", "5")
     later = statement(d, cash_usd=Decimal(98_500), positions={"SPY": Decimal(15)})
     assert list(d.risk.on_statement(later, d.now_ns)) == []
+
+
+def test_an_execution_that_was_booked_after_its_session_had_ended_is_not_missed_in_the_next(desk: Any) -> None:
+    """It happened before the statement's span begins, and the broker lists it in the one before."""
+    d = ended(desk)
+    assert list(d.risk.on_statement(statement(d), d.now_ns)) == []
+    late = Fill("late", "o1", "SPY", "buy", Decimal(1), Decimal(99), Decimal(0), d.now_ns - 1, d.now_ns + 1)
+    inside = msgspec.structs.replace(late, execution_id="inside", ts_event_ns=d.now_ns + 1)
+    for fill in (late, inside):
+        d.risk.post_trade.on_fill(None, fill, d.now_ns)
+    d.wait(3600)
+    d.risk.on_session(d.now_ns)
+    assert d.risk.post_trade.differences(statement(d, executions={})) == ["execution inside here only"]
 
 
 def test_a_statement_that_never_came_is_due_of_both_sessions(desk: Any) -> None:
