@@ -195,7 +195,8 @@ def test_a_synthetic_tape_is_called_synthetic_on_the_page_and_in_the_terminal() 
 
 def test_a_local_venue_is_called_one_on_the_page_and_in_the_terminal() -> None:
     """Nobody may take a rehearsal for an account at the vendor."""
-    story = Story(mode="paper", feed={"use": "alpaca", "server_url": "http://127.0.0.1:8765"})
+    there = {"use": "alpaca", "server_url": "http://127.0.0.1:8765"}
+    story = Story(mode="paper", feed=there, broker=there)
     story.snapshot()
     result = Result.from_records(story.end())
     assert "local venue" in visible(result.html())
