@@ -101,6 +101,14 @@ def test_a_shipped_configuration_loads(path: Path) -> None:
             launch.load(path, [], [])
 
 
+def test_the_readme_counts_the_controls_that_there_are() -> None:
+    """As many as the page of the controls has rows."""
+    counted = re.search(r"(\d+) controls", (ROOT / "README.md").read_text("utf-8"))
+    page = (ROOT / "docs" / "risk_controls.md").read_text("utf-8")
+    assert counted is not None
+    assert int(counted[1]) == len(re.findall(r"^\| C\d\d ", page, re.MULTILINE))
+
+
 def _without_docstrings(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
