@@ -44,7 +44,7 @@ NOT_TAKEN = Reply(
     told=f"the corridor has not taken it within {TAKEN_WITHIN_S:g} s; it will when it can. Ask for the status",
 )
 RELOADABLE = ("log.level", "alerts.")
-"""What may change under a running daemon: keys, or their beginnings. None of it decides anything."""
+"""Keys, or their beginnings, that decide nothing. Beside them, limits may become narrower and models' files others."""
 
 
 class Operator:
