@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from engine.config.alike import load_as
+from engine.config.models import ModelConfig
 from engine.config.tables import FeedConfig, Table, known_interval
 from engine.model.card import FeatureSpec
 
@@ -183,6 +184,9 @@ class TrainConfig(Table):
     )
     expires_after_days: int | None = Field(None, ge=1, description="No signals so long after the newest bar it knows.")
     feed: FeedConfig
+    models: tuple[ModelConfig, ...] = Field(
+        (), description="Models whose scores are features: `news_score` of their names, as `[[models]]` of a run."
+    )
     data: DataConfig
     target: TargetConfig = TargetConfig()
     split: SplitConfig = SplitConfig()
@@ -201,6 +205,11 @@ class TrainConfig(Table):
         if any(guards) and self.ensemble:
             raise ValueError("autoencoders make no ensemble")
         return self
+
+    @property
+    def mode(self) -> str:
+        """What this is to the models before it: a tape is played to them."""
+        return "replay"
 
     @property
     def members(self) -> tuple[NetworkConfig, ...]:

@@ -8,6 +8,7 @@ filled, a first window), the whole of it is kept.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from engine import plugins
 from engine.bars import interval_ns, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, TapeError, suggestion
-from engine.events import Bar, CorporateAction, MarketEvent
+from engine.events import Bar, CorporateAction, InboxEvent
 from engine.model.card import Normalization
 from engine.model.features import FeatureSet, Pulled
 from research import targets
@@ -89,12 +90,24 @@ def build(config: TrainConfig) -> Examples:
         sessions=sessions, hours=data.hours, block=BLOCK,
     )  # fmt: skip
     read = _Reader(features, sessions)
-    for batch in feed.batches():
+    for batch in _scored(config, feed, sessions):
         for event in batch:
             read.take(event)
         read.columns.add(features.pull())
     _check(config, features, read, symbols)
     return _examples(config, feed.fingerprint, features, read, symbols)
+
+
+def _scored(config: TrainConfig, feed: Any, sessions: Sessions) -> Iterator[Sequence[InboxEvent]]:
+    """Return the tape with the signals of the models before this one in their places, as a run would have them."""
+    batches: Iterator[Sequence[InboxEvent]] = feed.batches()
+    if config.models:
+        from engine.model.deploy import Deployer
+
+        deployer = Deployer(config, feed.symbols, sessions, span_ns=feed.span_ns, now_ns=feed.span_ns[0])
+        for lane in (lane for model in config.models for lane in deployer.lanes(model)):
+            batches = lane.batches(batches)
+    return batches
 
 
 class _Reader:
@@ -107,10 +120,10 @@ class _Reader:
         self._features, self._sessions = features, sessions
         self._place = {symbol: place for place, symbol in enumerate(features.symbols)}
 
-    def take(self, event: MarketEvent) -> None:
+    def take(self, event: InboxEvent) -> None:
         features = self._features
         left_out = features.left_out
-        features.take(event)
+        features.take(event)  # type: ignore[arg-type]  # a tape holds market events, and signals of models before
         if not isinstance(event, Bar | CorporateAction) or event.symbol not in self._place:
             return
         prices = self.prices[self._place[event.symbol]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from engine.clock import Sessions
-from engine.config import ModelConfig, RunConfig
+from engine.config import ModelConfig
 from engine.errors import ConfigError, ModelError, suggestion
 from engine.events import NEVER_NS
 from engine.model.bundle import Bundle, check_replay, open_bundle, read_card
@@ -20,16 +20,27 @@ from engine.model.scorer import Scorer, scorer_of
 PATTERN: Final = frozenset("*?[")
 
 
+class Purpose(Protocol):
+    """What a run and a training tell of themselves."""
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
 class Deployer:
     """Makes models for one run: all of them when it begins, and another when a file is swapped.
 
     Args:
+        config: of a run, or of a training that has scores among its features.
         span_ns: of the tape; (0, 0) on a live feed.
         now_ns: what a file's expiry is measured against: the machine's time, or the tape's first instant.
     """
 
     def __init__(
-        self, config: RunConfig, symbols: Sequence[str], sessions: Sessions, *, span_ns: tuple[int, int], now_ns: int
+        self, config: Purpose, symbols: Sequence[str], sessions: Sessions, *, span_ns: tuple[int, int], now_ns: int
     ) -> None:
         self._config, self._symbols, self._sessions = config, tuple(symbols), sessions
         self._span_ns, self._now_ns = span_ns, now_ns

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.bars import interval_ns
 from engine.clock import ManualClock, Sessions
 from engine.config import from_dict
-from engine.events import Bar, MarketEvent
+from engine.errors import ModelError
+from engine.events import MINUTE_NS, Bar, MarketEvent
+from engine.model.card import Normalization
 from engine.model.deploy import Deployer
 from engine.model.fit import fit_normalization
 from engine.model.live_lane import LiveLane
@@ -20,13 +23,13 @@ from engine.model.scorer import Scorer
 from engine.model.states import Due
 from engine.strategy import Strategy
 from research import dataset
-from research.config import TrainConfig
+from research.config import TrainConfig, load
 from research.dataset import Examples
 from research.experiment import span
-from tests.engine.model import nets
+from tests.engine.model import nets, texts
 from tests.engine.model.tapes import daily, minutes, symbols_of
 from tests.research.markets import training
-from tests.runs import HeldFeed, configuration, strategy, write_tapes
+from tests.runs import OPEN_NS, HeldFeed, configuration, replayed, strategy, write_tapes
 
 DAYS = ("AAPL", "AGFS", "AMZN", "BA", "C", "GMRE", "GOOG", "XOM")
 SPECS = """data.features=[
@@ -100,3 +103,68 @@ async def serve(file: Path, events: Sequence[MarketEvent], folder: Path) -> None
         clock.ts_ns = event.ts_recv_ns
         lane.take(event)
     lane.close()
+
+
+SCORED = """
+name = "tiny"
+seed = 7
+calendar = "XNYS"
+out_dir = "out"
+[feed]
+use = "replay"
+paths = ["tape"]
+[[models]]
+name = "mood"
+file = "mood.pt"
+[data]
+bar = "1min"
+lookback = 5
+features = [{ name = "returns" }, { name = "news_score", params = { of = "mood", window_s = 1800.0 } }]
+normalization = "none"
+[target]
+use = "forward_return"
+[network]
+use = "mlp"
+[book]
+use = "long_only"
+"""
+
+
+def test_scores_of_a_model_of_texts_are_the_features_that_a_run_has(tmp_path: Path) -> None:
+    """A training plays the tape to the models before it: an inference later than the text, and no earlier."""
+    texts.save(tmp_path, calendar="XNYS")
+    (tmp_path / "tape").mkdir()
+    events = texts.tape(90)
+    write_tapes(tmp_path / "tape", events)
+    (tmp_path / "train.toml").write_text(SCORED)
+    config = load(tmp_path / "train.toml")
+    examples = dataset.build(config)
+    windows = examples.windows(Normalization()).numpy()[examples.places]
+    assert len(np.unique(windows[:, 1])) > 50
+    network = nets.Linear(2, 5)
+    file = nets.bundle(tmp_path, network, specs=config.data.specs, normalization=Normalization())
+    models = [{"name": "mood", "file": str(tmp_path / "mood.pt")}, {"name": "tiny", "file": str(file)}]
+    records, _ = replayed(
+        configuration(HeldFeed.hold(events), models=models, strategies=[strategy(Listener)], calendar="XNYS")
+    )
+    said = {(one.symbol, one.ts_event_ns): one.score for one in records if getattr(one, "model", "") == "tiny"}
+    with torch.inference_mode():
+        scores = network(torch.from_numpy(np.ascontiguousarray(windows)))[:, 0].tolist()
+    pairs = zip(examples.symbol.tolist(), examples.ts_ns.tolist(), strict=True)
+    keys = [(examples.symbols[number], ts_ns) for number, ts_ns in pairs]
+    assert scores == pytest.approx([said[key] for key in keys], abs=1e-6)
+
+
+def test_a_model_that_was_trained_on_the_tape_is_no_feature_of_it(tmp_path: Path) -> None:
+    """Its scores would know what came after: refused, unless it is told to speak of unseen days only."""
+    half_ns, path = OPEN_NS + 45 * MINUTE_NS, tmp_path / "train.toml"
+    texts.save(tmp_path, calendar="XNYS", train_span_ns=(OPEN_NS, half_ns - 1), test_span_ns=(half_ns, 2 * half_ns))
+    (tmp_path / "tape").mkdir()
+    write_tapes(tmp_path / "tape", texts.tape(90))
+    path.write_text(SCORED)
+    with pytest.raises(ModelError, match="it has seen these days"):
+        dataset.build(load(path))
+    path.write_text(SCORED.replace('"mood.pt"', '"mood.pt"\nunseen_days_only = true'))
+    examples = dataset.build(load(path))
+    is_scored = examples.columns[examples.row, 1] != 0
+    assert is_scored.tolist() == (examples.ts_ns > half_ns).tolist()
