@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from functools import cached_property
 from inspect import iscoroutinefunction
 from math import floor, inf, isfinite
@@ -60,7 +60,10 @@ CALLBACKS = (
 def _decimal(value: Number) -> Decimal:
     if isinstance(value, float):
         return exact(value) if isfinite(value) else Decimal(value)  # the controls refuse it with a reason
-    return Decimal(value)
+    try:
+        return Decimal(value)
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no number") from None
 
 
 def _optional(value: Number | None) -> Decimal | None:

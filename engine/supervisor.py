@@ -217,10 +217,13 @@ class Supervisor:
             raise error  # ours, on the way to a strategy: a full disk is no fault of the author's
         core.wiring.drop(name)
         event = cause.intent if isinstance(cause, Order) else cause
-        line = error.__traceback__
-        while line is not None and line.tb_next is not None:
+        own = {one.__module__ for one in type(core.strategies[name]).__mro__ if issubclass(one, Strategy)}
+        where, line = "", error.__traceback__
+        while line is not None:  # down to the author's last line: what it called, ours or a library's, is not the place
+            module = line.tb_frame.f_globals.get("__name__")
+            if module in own and module != Strategy.__module__:
+                where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}"
             line = line.tb_next
-        where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}" if line is not None else ""
         reason, told = self.masked(f"{type(error).__name__}: {error}{where}"), self.masked(encode(event).decode())
         self.apply([StrategyHalted(name, core.now_ns, "exception", reason, told)])
 

@@ -121,6 +121,24 @@ def test_a_strategy_that_raises_is_halted_alone_and_the_others_decide_as_before(
     assert run.core.portfolio.position_qty("AAA") == 100
 
 
+class AsksInWords(Strategy):
+    """Asks for a quantity that is none, through a call of its own."""
+
+    def on_bar(self, bar: Bar) -> None:
+        self.ask(bar.symbol)
+
+    def ask(self, symbol: str) -> None:
+        self.buy(symbol, "ten")
+
+
+def test_a_halt_names_the_line_of_the_author_and_not_of_what_it_called() -> None:
+    """The last one in the strategy's own file, wherever below it the error came from."""
+    records, _ = replayed(configuration(HeldFeed.hold(minutes(2)), strategies=[strategy(AsksInWords)]))
+    (halted,) = of(records, StrategyHalted)
+    first = AsksInWords.ask.__code__.co_firstlineno
+    assert halted.reason == f"ValueError: 'ten' is no number at line {first + 1} of ask"
+
+
 def test_strategies_that_hold_against_each_other_do_not_stop_the_run() -> None:
     """Flat together, each with its profit in every snapshot: 100 up 5 dollars, and 100 down."""
     events = [bar("AAA", minute, 100.0 if minute < 5 else 105.0) for minute in range(10)]
