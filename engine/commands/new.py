@@ -23,8 +23,9 @@ def new() -> None:
 @command.command()
 def strategy(name: Name, into: Into = Path()) -> None:
     """Write a strategy with its configuration, tests, entry point and README."""
-    _check_name(name)
     target = into / name
+    if not target.exists():  # or else its own folder may be what is found under its name
+        _check_name(name)
     write(target, {"name": name, "class_name": "".join(part.title() for part in name.split("_"))})
     typer.echo(
         f"Wrote {target}: the idea is in {name}.py. Next:\n"

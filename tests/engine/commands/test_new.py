@@ -72,6 +72,16 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, capsys: pytest.Captu
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["work.txt"]
 
 
+def test_a_project_beside_the_code_is_not_taken_for_an_installed_module(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder can be imported there, and is no reason to look for another name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "dip_seller").mkdir()
+    assert cli.main(["new", "strategy", "dip_seller", "--into", str(tmp_path)]) == 2
+    assert "dip_seller exists already" in capsys.readouterr().err
+
+
 def test_a_write_that_fails_leaves_nothing_half_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
