@@ -24,8 +24,7 @@ def new() -> None:
 def strategy(name: Name, into: Into = Path()) -> None:
     """Write a strategy with its configuration, tests, entry point and README."""
     target = into / name
-    if not target.exists():  # or else its own folder may be what is found under its name
-        _check_name(name)
+    _check_name(name, target)
     write(target, {"name": name, "class_name": "".join(part.title() for part in name.split("_"))})
     typer.echo(
         f"Wrote {target}: the idea is in {name}.py. Next:\n"
@@ -67,7 +66,7 @@ def write(target: Path, values: dict[str, str]) -> None:
         raise
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, target: Path) -> None:
     from importlib.util import find_spec
 
     from engine.errors import ConfigError
@@ -78,5 +77,6 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"{name!r} is no module name: lower-case letters, digits and _, a letter first{hint}")
     if len(name) > NAME_LENGTH_MAX:
         raise ConfigError(f"{name!r} has {len(name)} characters; {NAME_LENGTH_MAX} is the most")
-    if keyword.iskeyword(name) or name in sys.stdlib_module_names or find_spec(name) is not None:
+    is_taken = find_spec(name) is not None and not target.exists()  # its own folder may be what is found
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names or is_taken:
         raise ConfigError(f"{name!r} is the name of something in Python or installed already; choose another")
