@@ -34,6 +34,14 @@ def interval_ns(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
+def interval_text(interval_ns: int) -> str:
+    """Write an interval as `interval_ns` reads it."""
+    if interval_ns == SESSION_NS:
+        return "1d"
+    unit = next((unit for unit in ("h", "min") if interval_ns % _UNITS[unit] == 0), "s")
+    return f"{interval_ns / _UNITS[unit]:g}{unit}"
+
+
 def kind_ns(interval_ns: int, sessions: Sessions) -> int:
     """Return the interval that a bar stands for; session bars differ in length from day to day, unless it is 24/7."""
     return SESSION_NS if interval_ns >= SHORTEST_SESSION_NS and not sessions.always_open else interval_ns

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
-from engine.bars import SESSION_NS, BarBuilder, kind_ns
+from engine.bars import SESSION_NS, BarBuilder, interval_text, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, InvariantError
-from engine.events import MINUTE_NS, Bar
+from engine.events import Bar
 from engine.market import Callback, Callbacks, Market
 from engine.portfolio import Portfolio
 from engine.schedule import Schedule
@@ -127,8 +127,8 @@ class Wiring:
                 builders[wanted] = self._builder(market.symbol, interval_ns, wanted)
             else:
                 raise ConfigError(
-                    f"strategy '{strategy.name}' asks for bars of {wanted / MINUTE_NS:g} min, and {market.symbol} comes"
-                    f" in bars of {interval_ns / MINUTE_NS:g} min, which cannot be put together to that"
+                    f"strategy '{strategy.name}' asks for bars of {interval_text(wanted)}, and {market.symbol} comes in"
+                    f" bars of {interval_text(interval_ns)}: ask for a multiple of those, or leave out `bar`"
                 )
         return [*route, *builders.values()]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.bars import LATE_NS, SESSION_NS, BarBuilder, interval_ns, kind_ns
+from engine.bars import LATE_NS, SESSION_NS, BarBuilder, interval_ns, interval_text, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Bar
@@ -303,6 +303,7 @@ def test_a_bucket_without_volume_has_no_volume_weighted_price(xnys: Sessions) ->
 def test_an_interval_reads_as_people_write_it(text: str, wanted: int) -> None:
     """A number and a unit; a day is a session."""
     assert interval_ns(text) == wanted
+    assert interval_ns(interval_text(wanted)) == wanted
 
 
 @pytest.mark.parametrize(

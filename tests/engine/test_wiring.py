@@ -176,9 +176,9 @@ def test_longer_bars_are_put_together_once_for_all_who_ask() -> None:
 @pytest.mark.parametrize(
     ("wanted", "comes", "told"),
     [
-        (MINUTE_NS, 5 * MINUTE_NS, "asks for bars of 1 min, and SPY comes in bars of 5 min"),
-        (7 * MINUTE_NS, 2 * MINUTE_NS, "asks for bars of 7 min, and SPY comes in bars of 2 min"),
-        (HOUR_NS, DAY_NS, "asks for bars of 60 min, and SPY comes in bars of 1440 min"),
+        (MINUTE_NS, 5 * MINUTE_NS, "asks for bars of 1min, and SPY comes in bars of 5min: ask for a multiple"),
+        (7 * MINUTE_NS, 2 * MINUTE_NS, "asks for bars of 7min, and SPY comes in bars of 2min"),
+        (HOUR_NS, DAY_NS, "asks for bars of 1h, and SPY comes in bars of 1d"),
     ],
 )
 def test_bars_that_cannot_be_put_together_are_refused(wanted: int, comes: int, told: str) -> None:
