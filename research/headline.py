@@ -19,10 +19,10 @@ Card = tuple[str, str, str, str]
 def head(outcome: Outcome, sha256: str) -> str:
     """Return the name of the model and what it was made of."""
     config, examples = outcome.config, outcome.examples
-    trained = outcome.folds[-1].trained
+    trained, folds, split = outcome.folds[-1].trained, len(outcome.folds), outcome.folds[-1].split
     facts = {
-        "Trained on": dates(examples.ts_ns[outcome.folds[-1].split.train]),
-        "Tested on": dates(examples.ts_ns[outcome.rows]),
+        "Trained on": dates(examples.ts_ns[split.train]) + f", the last of {folds} folds" * (folds > 1),
+        "Tested on": dates(examples.ts_ns[outcome.rows]) + ", each fold after its own training" * (folds > 1),
         "Symbols": str(len(examples.symbols)), "Bars": config.data.bar, "Window": f"{examples.lookback} bars",
         "Features": str(len(examples.feature_names)), "Tape": examples.tape_sha256[:16], "Seed": str(config.seed),
         "Bundle": sha256[:16],

@@ -89,6 +89,8 @@ def test_a_walk_forward_tests_each_bar_once_and_packs_each_fold(tmp_path: Path) 
     assert all(card.valid_span_ns[1] < card.test_span_ns[0] for card in cards)
     assert open_bundle(path, allowed=None, now_ns=0).card.test_span_ns == cards[-1].test_span_ns
     assert len(np.unique(outcome.rows)) == len(outcome.rows)
+    head = (path.parent / "report.html").read_text(encoding="utf-8")
+    assert "the last of 3 folds" in head  # or its training would seem to reach into its test
 
 
 @pytest.mark.parametrize("combine", ["mean", "vote", "stacked"])
