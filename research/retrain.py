@@ -60,6 +60,7 @@ def retrain(config: TrainConfig) -> Decision:
         ConfigError, TapeError, ModelError: one clear line each; the champion stays where it is.
     """
     import os
+    import shutil
 
     from engine.clock import LiveClock, to_datetime
     from engine.errors import ConfigError
@@ -75,9 +76,8 @@ def retrain(config: TrainConfig) -> Decision:
     if decision.promoted:
         champion.parent.mkdir(parents=True, exist_ok=True)
         if champion.exists():
-            previous = champion.with_name(f"{champion.stem}-previous.pt")
-            previous.unlink(missing_ok=True)
-            os.link(champion, previous)  # a second name: there is no moment without a model in use
+            # A copy, so that there is no moment without a model in use.
+            shutil.copyfile(champion, champion.with_name(f"{champion.stem}-previous.pt"))
         os.replace(challenger, champion)
     with (config.out_dir / "promotions.jsonl").open("ab") as record:
         record.write(msgspec.json.encode(decision) + b"\n")
