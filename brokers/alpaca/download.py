@@ -17,9 +17,12 @@ KINDS = ("bars", "quotes", "trades", "news", "actions", "assets")
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="bars, quotes, trades, news, actions (corporate ones) or assets.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="bars, quotes, trades, news, actions (corporate ones) or assets.")
+    ],
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Stocks, and coins by a slash: SPY AAPL BTC/USD.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="SYMBOL", help="Stocks, and coins by a slash: SPY AAPL BTC/USD.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option(help="The tape to write: .parquet, .csv or .csv.gz.")] = Path("tape.parquet"),
     start: Annotated[str, typer.Option(help="First day or instant, ISO; UTC unless it says otherwise.")] = "",

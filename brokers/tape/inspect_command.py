@@ -17,7 +17,7 @@ SYMBOLS_SHOWN = 200
 
 
 def command(
-    tapes: Annotated[list[Path], typer.Argument(help="Tapes, and folders of them.")],
+    tapes: Annotated[list[Path], typer.Argument(metavar="TAPE", help="Tapes, and folders of them.")],
     calendar: Annotated[
         str, typer.Option(help="Measure gaps by these sessions (XNYS, 24/7) and not by those noted in the tape.")
     ] = "",
@@ -89,7 +89,9 @@ def _show(console: Console, report: TapeReport) -> None:
     for symbol in (symbol for symbol in gaps if symbol.longest_gap.bars):
         gap = symbol.longest_gap
         span = f"from {_utc(gap.from_ns)} to {_utc(gap.to_ns)}"
-        console.print(f"{symbol.symbol} misses {gap.bars:,} bars in a row, {span}", soft_wrap=True)
+        console.print(
+            f"{symbol.symbol} misses {gap.bars:,} bar{'s in a row' if gap.bars > 1 else ''}, {span}", soft_wrap=True
+        )
 
 
 def _utc(ts_ns: int) -> str:

@@ -30,7 +30,7 @@ def inspect(path: File, as_json: Json = False) -> None:
 
 @app.command()
 def verify(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model files.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE", help="Model files.", show_default=False)],
     allowed: Annotated[
         list[str] | None,
         typer.Option("--allowed", metavar="SHA256", help="Refuse any other file; may be repeated.", show_default=False),
@@ -61,7 +61,7 @@ def verify(
 @app.command("list")
 def list_models(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER...", help="Where to look; `models` if none.")
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Where to look; `models` if none.")
     ] = None,
 ) -> None:
     """List the model files in folders, with what they are for and when they expire."""
