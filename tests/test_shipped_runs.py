@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from engine import config, daemon
+from engine.model.rescore import rescore
 from engine.report import Result, summary
 
 ROOT = Path(__file__).parents[1]
@@ -65,20 +66,22 @@ def trained(desk: Path) -> Path:
 @pytest.mark.long
 @pytest.mark.parametrize("name", MODEL_RUNS)
 def test_a_shipped_run_of_models_trades_unseen_days_and_says_whether_it_beats_holding(trained: Path, name: str) -> None:
-    """It fills orders, halts nobody, explains its profit to the cent, and is done over from its recorded scores."""
+    """It fills orders, halts nobody, explains its profit to the cent; recorded scores do it over, and come again."""
     result = backtest(trained, name)
     assert len(result.trades) > 0
     assert result.strategy_halts.empty
     assert abs(result.summary["unexplained_usd"]) < 0.005
     assert "buying and holding" in next(iter(summary.notices(result)))
     assert not result.run.warnings  # such as that days were seen before
-    daemon.verify(trained / "runs" / name / "backtest.journal")
+    path = trained / "runs" / name / daemon.BACKTEST_JOURNAL
+    daemon.verify(path)
+    assert all(one.scores for one in rescore(path))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("venue", "name"), [("lstm_venue", "lstm_paper"), ("news_venue", "news_and_price_paper")])
 def test_a_shipped_run_of_models_trades_at_the_local_venue(trained: Path, venue: str, name: str) -> None:
-    """Two processes over sockets, months in a minute: orders are filled, and the journal is done over."""
+    """Two processes over sockets, months in a minute: orders are filled, the journal is done over, and the scores come again."""
     onetape = str(Path(sys.executable).with_name("onetape"))
     run = f"exec {onetape} run config/{name}.toml --set feed.server_url=$APCA_API_BASE_URL"
     command = [onetape, "server", f"config/{venue}.toml", "--port", "0", "--", "sh", "-c", run]
@@ -87,6 +90,7 @@ def test_a_shipped_run_of_models_trades_at_the_local_venue(trained: Path, venue:
     path = trained / "runs" / name / daemon.RUN_JOURNAL
     assert len(Result.from_journal(path).fills) > 0
     daemon.verify(path)
+    assert all(one.scores for one in rescore(path))
 
 
 @pytest.mark.parametrize(
