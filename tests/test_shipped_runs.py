@@ -81,7 +81,7 @@ def test_a_shipped_run_of_models_trades_unseen_days_and_says_whether_it_beats_ho
 @pytest.mark.long
 @pytest.mark.parametrize(("venue", "name"), [("lstm_venue", "lstm_paper"), ("news_venue", "news_and_price_paper")])
 def test_a_shipped_run_of_models_trades_at_the_local_venue(trained: Path, venue: str, name: str) -> None:
-    """Two processes over sockets, months in a minute: orders are filled, the journal is done over, and the scores come again."""
+    """Two processes over sockets, months in a minute: orders fill, the journal is done over, the scores come again."""
     onetape = str(Path(sys.executable).with_name("onetape"))
     run = f"exec {onetape} run config/{name}.toml --set feed.server_url=$APCA_API_BASE_URL"
     command = [onetape, "server", f"config/{venue}.toml", "--port", "0", "--", "sh", "-c", run]
