@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,12 +50,14 @@ class Backend(Protocol):
         device: where, as a person reads it; what `auto` chose.
         state_size: how many numbers a recurrent network remembers of a symbol; 0 for one that has to see whole windows.
         cells: a quicker way of one step, where the network is an LSTM on a CPU.
+        callers: how many threads may score at once.
     """
 
     name: str
     device: str
     state_size: int
     cells: LstmCells | None
+    callers: int
 
     def score(self, windows: Floats) -> Floats:
         """Return the outputs of whole windows.
@@ -193,6 +196,8 @@ class TorchBackend:
 
         self.device, self._threads = "cpu", threads
         self.state_size, self.cells = state_size, cells
+        # What freezing leaves of its buffers, a network writes to: it has to see its windows in their order.
+        self.callers = 1 if any(True for _ in module.buffers()) else max(1, (os.cpu_count() or 1) // threads)
         self._torch, self._module, self._path = torch, module, path
 
     def score(self, windows: Floats) -> Floats:

@@ -28,6 +28,7 @@ class CudaBackend(TorchBackend):
         torch = self._torch
         torch.set_float32_matmul_precision("highest")  # the same digits as a CPU, within the card's tolerance
         torch.backends.cudnn.allow_tf32 = False
+        self.callers = 1  # the staging buffers are everybody's
         self.device = f"cuda ({torch.cuda.get_device_name()})"
         self._stream = torch.cuda.Stream()
         self._graphs: dict[tuple[Any, ...], _Graph] = {}

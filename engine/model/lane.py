@@ -1,12 +1,13 @@
 """The lane beside the corridor, on a recorded tape: market events go in, the same events and signals come out in order.
 
-Windows depend on the market alone, so many instants may be scored in one pass. A thread scores one stretch of the tape
-while the corridor goes through the one before and the features of the next are made: TorchScript lets go of Python's
-lock, so a replay takes little longer than its forward passes.
+Windows depend on the market alone, so many instants may be scored in one pass. Threads score some stretches of the tape
+while the corridor goes through those before and the features of the next are made: TorchScript lets go of Python's
+lock, so a replay takes little longer than its forward passes on as many cores.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
@@ -150,10 +151,10 @@ class Lane:
         take = features.take
         events: list[InboxEvent] = []
         parts: list[Pulled] = []
-        scoring: Stretch | None = None
+        scoring: deque[Stretch] = deque()
         staged = rows = 0
-        enter = self.scorer.backend.enter_thread
-        with quick_switching(), ThreadPoolExecutor(1, f"model {self.name}", initializer=enter) as executor:
+        backend, name = self.scorer.backend, f"model {self.name}"
+        with quick_switching(), ThreadPoolExecutor(backend.callers, name, initializer=backend.enter_thread) as executor:
             for batch in batches:
                 for event in batch:
                     take(event)  # type: ignore[arg-type]  # a tape holds market events, and signals of models before
@@ -166,13 +167,12 @@ class Lane:
                 if rows >= ROWS_AHEAD or len(events) >= EVENTS_AHEAD:
                     stretch, parts = self._stretch(executor, events, parts, until_ns=batch[-1].ts_recv_ns)
                     events, rows = [], len(parts[0].rows)
-                    if scoring is not None:
-                        yield self._finished(scoring)
-                    scoring = stretch
+                    scoring.append(stretch)
+                    if len(scoring) > backend.callers:
+                        yield self._finished(scoring.popleft())
             stretch, _ = self._stretch(executor, events, [*parts, features.pull()], until_ns=0)
-            if scoring is not None:
-                yield self._finished(scoring)
-            yield self._finished(stretch)
+            for each in (*scoring, stretch):
+                yield self._finished(each)
         yield self._rest()
 
     def _stretch(

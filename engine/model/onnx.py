@@ -27,6 +27,7 @@ class OnnxBackend:
     name = "onnxruntime"
     state_size = 0
     cells: LstmCells | None = None
+    callers = 1
 
     def __init__(self, model: bytes, path: Path, device: str, threads: int) -> None:
         if device == "cuda":

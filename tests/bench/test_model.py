@@ -35,7 +35,7 @@ def test_the_backtest_and_the_forwards_beside_it_score_the_same_windows(small: N
     found = backtest.compare(3, 100)
     warm_up_bars = 60 + 20 - 1
     assert found["scores"] == 3 * (100 - warm_up_bars + 1)
-    assert found["over_batched"] == pytest.approx(found["backtest_s"] / found["batched_s"])
+    assert found["batched_s"] <= found["one_thread_s"]
     assert min(found.values()) > 0
 
 

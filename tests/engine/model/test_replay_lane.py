@@ -96,6 +96,30 @@ def test_where_a_stretch_ends_changes_nothing(tmp_path: Path, monkeypatch: pytes
     assert len(cut) == len(whole)
 
 
+@pytest.mark.parametrize("cores", [1, 4])
+def test_stretches_that_are_scored_at_once_come_out_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """However many cores there are, the journal is the same to the last bit."""
+    from engine.model import lane
+
+    file = nets.bundle(tmp_path)
+    monkeypatch.setattr(lane, "PULL_EVENTS", 7)
+    monkeypatch.setattr(lane, "ROWS_AHEAD", 1)
+    wanted = lines(run(file, threads=2)[0])
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    found, built = run(file, threads=1)
+    assert built.scoring.lanes[0].scorer.backend.callers == cores
+    assert lines(found)[1:] == wanted[1:]
+
+
+def test_a_network_that_remembers_sees_its_windows_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread asks it; that it writes to a buffer is seen in the file."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    _, built = run(nets.bundle(tmp_path, nets.FailsAfter(50), golden=None))
+    assert built.scoring.lanes[0].scorer.backend.callers == 1
+
+
 def test_inference_takes_simulated_time(tmp_path: Path) -> None:
     """A signal is known `latency_ms` after its instant, in its place among the events, and orders come after it."""
     records, _ = run(nets.bundle(tmp_path), latency_ms=1500.0)
