@@ -23,6 +23,7 @@ Each class carries its exit code, so one place reacts.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 
 
@@ -65,8 +66,9 @@ class Divergence(JournalError):
     exit_code = 5
 
     def __init__(self, seq: int, recorded: str, replayed: str) -> None:
+        where = _difference(recorded, replayed)
         super().__init__(
-            f"record {seq} differs\n  recorded: {recorded or '(nothing)'}\n  replayed: {replayed or '(nothing)'}"
+            f"record {seq} differs{where}\n  recorded: {recorded or '(nothing)'}\n  replayed: {replayed or '(nothing)'}"
         )
         self.seq, self.recorded, self.replayed = seq, recorded, replayed
 
@@ -101,6 +103,19 @@ class StrategyError(TradingError):
 
 class InvariantError(TradingError):
     exit_code = 70
+
+
+def _difference(recorded: str, replayed: str) -> str:
+    """Return the keys in which two lines of one kind differ, those of their order too; empty for other lines."""
+    try:
+        one, other = (json.loads(line) for line in (recorded, replayed))
+    except ValueError:
+        return ""
+    if one.get("event") != other.get("event"):
+        return f": {one.get('event')}, {other.get('event')}"
+    one, other = ({**record.pop("intent", {}), **record} for record in (one, other))
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    return f" in {', '.join(keys)}" if keys else ""
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:

@@ -524,6 +524,24 @@ def test_a_divergence_names_the_record_and_both_lines(path: Path, different: int
     assert digest(path) == before
 
 
+@pytest.mark.parametrize(
+    ("recorded", "replayed", "told"),
+    [
+        ('{"event":"Fill","qty":"1","price":"2"}', '{"event":"Fill","qty":"1","price":"3"}', "differs in price"),
+        (
+            '{"event":"Denied","intent":{"event":"Intent","qty":"1"},"reason":"a"}',
+            '{"event":"Denied","intent":{"event":"Intent","qty":"2"},"reason":"b"}', "differs in qty, reason",
+        ),
+        ('{"event":"Fill","qty":"1"}', '{"event":"OrderUpdate"}', "differs: Fill, OrderUpdate"),
+        ('{"event":"Fill","qty":1}', '{"event":"Fill","qty":1.0}', "differs"),
+        ("", '{"event":"Fill"}', "differs"), ('{"event":"Fill"}', "", "differs"), ("half {", "{}", "differs"),
+    ],
+)  # fmt: skip
+def test_a_divergence_says_in_what_two_records_differ(recorded: str, replayed: str, told: str) -> None:
+    """Nobody compares two lines of three hundred characters by eye."""
+    assert str(Divergence(7, recorded, replayed)).splitlines()[0] == f"record 7 {told}"
+
+
 def test_a_verification_writes_nothing_and_names_what_is_too_much(path: Path) -> None:
     """Past the last record a re-run that goes on has produced a line that the journal lacks."""
     before = write(path, lines(2))
