@@ -22,9 +22,7 @@ _UNITS_NS = {"ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9, "d":
 def command(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="SOURCE", help="Files, one after the other: .csv, .txt, .jsonl (each also .gz), .parquet."
-        ),
+        typer.Argument(metavar="SOURCE", help="Files in their order: .csv, .txt, .jsonl (each also .gz), .parquet."),
     ],
     out: Annotated[Path, typer.Option(help="The tape to write: .parquet, .csv or .csv.gz.")],
     kind: Annotated[str, typer.Option(help="bar, quote, trade, news, status, corporate_action or datum.")],
