@@ -82,9 +82,8 @@ def scale(n_symbols: int, n_bars: int, repeat: int = 1) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tape = folder / "bars.parquet"
-        measured(
-            "bench.measure", "tape", str(tape), n_symbols, n_bars, repeat
-        )  # so that its memory is not counted here
+        # In a process of its own, so that its memory is not counted here.
+        measured("bench.measure", "tape", str(tape), n_symbols, n_bars, repeat)
         rounds = ROUNDS if repeat == 1 else 1
         best = min((engine_once(tape, folder) for _ in range(rounds)), key=_time)
     used_mb = (peak_kb() - bare_interpreter_kb()) / 1024

@@ -37,17 +37,17 @@ async def _overhead() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         file, told = lstm_file(Path(name)), []
         desk = Desk(file, 1, lambda _: told.append(time.perf_counter_ns()))
-        market = minutes(1, 200 + WARM_CALLS + CALLS)
         scorer = desk.one.lane.scorer
+        bars = minutes(1, scorer.features.warm_up_bars + WARM_CALLS + CALLS)
         features = FeatureSet.for_card(scorer.card, scorer.symbols)
         readout, cells = plain_network(scorer.bundle).readout, scorer.backend.cells
         assert cells is not None
         newest, state, foreseen = (
             np.zeros((1, n), np.float32) for n in (LSTM.features, scorer.backend.state_size, cells.gates)
         )
-        await desk.start(market)
+        await desk.start(bars)
         took: dict[str, list[int]] = {"call": [], "features": [], "forward": []}
-        for [bar] in market:
+        for [bar] in bars:
             desk.one.inline = True  # whatever a busy machine made of its first passes
             begun_ns = time.perf_counter_ns()
             desk.stage.take(bar)
