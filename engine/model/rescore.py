@@ -18,7 +18,7 @@ from engine import journal
 from engine.clock import LiveClock, Sessions
 from engine.config import ModelConfig, from_dict
 from engine.errors import Divergence, ModelError
-from engine.events import Bar, InboxEvent, MarketEvent, RunStarted, Signal
+from engine.events import InboxEvent, MarketEvent, RunStarted, Signal
 from engine.model.deploy import Deployer
 from engine.model.lane import Lane
 from engine.ports import Feed
@@ -57,13 +57,13 @@ def rescore(path: Path) -> list[Rescored]:
     sessions = Sessions(config.calendar)
     feed = feed_of(config, sessions, clock=LiveClock(), again=True)
     tape = cast(Feed, feed) if hasattr(feed, "batches") else None
-    symbols, span_ns = (tape.symbols, tape.span_ns) if tape is not None else _seen(path)
-    deployer = Deployer(config, symbols, sessions, span_ns=span_ns, now_ns=started.ts_event_ns)
+    span_ns = (started.ts_event_ns, started.ts_event_ns) if tape is None else tape.span_ns
+    deployer = Deployer(config, feed.symbols, sessions, span_ns=span_ns, now_ns=started.ts_event_ns)
     others = {model.name for model in config.models}
     return [
         _compared(lane, path, started, _market(path, tape, others - {model.name}))
         for model in config.models
-        for lane in deployer.lanes(_neutral(model))
+        for lane in deployer.lanes(_neutral(model, is_live=tape is None))
     ]
 
 
@@ -115,18 +115,12 @@ def _market(path: Path, tape: Feed | None, others: set[str]) -> Iterator[Sequenc
         yield batch
 
 
-def _neutral(model: ModelConfig) -> ModelConfig:
-    """Return a model that only scores: in no time, for ever, with nobody watching."""
+def _neutral(model: ModelConfig, *, is_live: bool) -> ModelConfig:
+    """Return a model that only scores: in no time, for ever, with nobody watching; live every day was unseen."""
     return model.model_copy(
         update={
             "latency_ms": 0.0, "latency_jitter_ms": 0.0, "latency_from": None, "deadline_ms": None, "challenger": None,
             "health": type(model.health)(), "allow_training_span": True,
+            "unseen_days_only": model.unseen_days_only and not is_live,
         }
     )  # fmt: skip
-
-
-def _seen(path: Path) -> tuple[list[str], tuple[int, int]]:
-    """Return the symbols of a live run's bars, and their span."""
-    bars = [(record.symbol, record.ts_recv_ns) for record in journal.read(path) if type(record) is Bar]
-    times = [ts_ns for _, ts_ns in bars] or [1]
-    return sorted({symbol for symbol, _ in bars}), (min(times), max(times))

@@ -14,7 +14,7 @@ from engine import daemon, journal, live, plugins
 from engine.clock import ManualClock
 from engine.config import HealthConfig, from_dict
 from engine.errors import JournalError, ModelError
-from engine.events import DAY_NS, MINUTE_NS, Fill, ModelStatus, Signal
+from engine.events import DAY_NS, MINUTE_NS, Fill, ModelStatus, News, Signal
 from engine.journal import Journal
 from engine.live import Daemon
 from engine.model.rescore import rescore
@@ -23,7 +23,7 @@ from engine.operating.metrics import Collector, Stages
 from engine.operating.operations import Operations
 from engine.run import Run
 from engine.stopwatch import Stopwatch
-from tests.engine.model import nets
+from tests.engine.model import nets, texts
 
 FAKES = Path(__file__).parents[1] / "fakes.py"
 fakes: Any = None
@@ -108,6 +108,19 @@ async def test_a_live_session_is_verified_and_scored_again(tmp_path: Path) -> No
     daemon.verify(path)
     (compared,) = rescore(path)
     assert compared.scores == len(found)
+
+
+async def test_a_live_session_of_headlines_alone_is_scored_again(tmp_path: Path) -> None:
+    """Without a single bar: the symbols are those that the feed was asked for."""
+    settings = config(tmp_path, texts.save(tmp_path))
+    mood = settings.models[0].model_copy(update={"name": "mood", "ttl_s": None, "unseen_days_only": True})
+    settings = settings.model_copy(update={"models": (mood,)})
+    told = enumerate(texts.HEADLINES)
+    fakes.FakeFeed.script = [News(ts := fakes.START_NS + at * MINUTE_NS, ts, text, ("SPY",)) for at, text in told]
+    await session(settings, scored(5))
+    daemon.verify(settings.out_dir / "run.journal")
+    (compared,) = rescore(settings.out_dir / "run.journal")
+    assert compared.scores == len(signals(settings)) == 5
 
 
 async def test_a_restarted_daemon_scores_its_first_bar(tmp_path: Path) -> None:
