@@ -94,6 +94,7 @@ class Supervisor:
         """Stop the strategies; when the feed came to its end, close the journal's story with a last look."""
         core = self._core
         if ended:
+            core.wiring.check_heard()
             core.wiring.hand_on_ended_bars(core.now_ns)  # their last part will not come any more
             core.tell(core.wiring.hearing("on_stop"), None)
             self.snapshot(core.now_ns)

@@ -45,6 +45,8 @@ class Wiring:
         self._strategies = list(strategies)
         self._callbacks: dict[tuple[str, str], Callback] = {}
         self._builders: dict[tuple[str, int, int], BarBuilder] = {}
+        self._served: set[str] = set()
+        self._misfits: dict[str, ConfigError] = {}
         self.on_order: dict[str, Callbacks] = {}
         self.on_fill: dict[str, Callbacks] = {}
         self.tell: Callable[[Callbacks, Any], None] = _unwired
@@ -80,6 +82,16 @@ class Wiring:
             market.routes[interval_ns] = tuple(self._bar_route(market, interval_ns))
         market.bar_interval_ns = market.bar_span_ns = interval_ns
         market.on_bar = market.routes[interval_ns]
+
+    def check_heard(self) -> None:
+        """Refuse, once all bars have come, what asked for short ones and would have heard of days alone.
+
+        Raises:
+            ConfigError: naming the first such strategy.
+        """
+        for strategy, error in self._misfits.items():
+            if strategy not in self._served:
+                raise error
 
     def drop(self, strategy: str) -> None:
         """Call nothing of a strategy any more."""
@@ -126,10 +138,15 @@ class Wiring:
             elif wanted > comes and (wanted == SESSION_NS or wanted % interval_ns == 0):
                 builders[wanted] = self._builder(market.symbol, interval_ns, wanted)
             else:
-                raise ConfigError(
+                error = ConfigError(
                     f"strategy '{strategy.name}' asks for bars of {interval_text(wanted)}, and {market.symbol} comes in"
-                    f" bars of {interval_text(interval_ns)}: ask for a multiple of those, or leave out `bar`"
+                    f" bars of {interval_text(comes)}: ask for a multiple of those, or leave out `bar`"
                 )
+                if comes != SESSION_NS:  # days come beside shorter bars, for models or other strategies
+                    raise error
+                self._misfits.setdefault(strategy.name, error)
+                continue
+            self._served.add(strategy.name)
         return [*route, *builders.values()]
 
     def _builder(self, symbol: str, interval_ns: int, wanted: int) -> BarBuilder:

@@ -178,7 +178,6 @@ def test_longer_bars_are_put_together_once_for_all_who_ask() -> None:
     [
         (MINUTE_NS, 5 * MINUTE_NS, "asks for bars of 1min, and SPY comes in bars of 5min: ask for a multiple"),
         (7 * MINUTE_NS, 2 * MINUTE_NS, "asks for bars of 7min, and SPY comes in bars of 2min"),
-        (HOUR_NS, DAY_NS, "asks for bars of 1h, and SPY comes in bars of 1d"),
     ],
 )
 def test_bars_that_cannot_be_put_together_are_refused(wanted: int, comes: int, told: str) -> None:
@@ -186,6 +185,22 @@ def test_bars_that_cannot_be_put_together_are_refused(wanted: int, comes: int, t
     exchange = Exchange(listener(Bars, "one"), intervals=(wanted,))
     with pytest.raises(ConfigError, match=told):
         exchange.bar(1440, span_ns=comes)
+
+
+def test_days_beside_minutes_are_for_those_who_ask_for_them(xnys: Sessions) -> None:
+    """A model's bar of the session, the first or the last to come, ends nobody's run; days alone are a mistake."""
+    for days in ((1,), (1000,)):
+        short, day = listener(Bars, "short"), listener(Bars, "day")
+        exchange = Exchange(short, day, intervals=(5 * MINUTE_NS, DAY_NS), sessions=xnys)
+        for minute in range(990, 996) if days == (1000,) else ():
+            exchange.bar(minute)
+        exchange.bar(*days, span_ns=13 * HOUR_NS // 2)
+        assert [bar.interval_ns for bar in day.heard][-1:] == [13 * HOUR_NS // 2]
+        if days == (1000,):
+            exchange.wiring.check_heard()
+        else:
+            with pytest.raises(ConfigError, match="'short' asks for bars of 5min, and SPY comes in bars of 1d: ask"):
+                exchange.wiring.check_heard()
 
 
 def test_four_hours_of_a_coin_are_neither_a_day_nor_a_session() -> None:
