@@ -17,15 +17,7 @@ from engine.clock import Clock, LiveClock, Sessions
 from engine.config import RunConfig, StrategyConfig
 from engine.core import Core
 from engine.errors import ConfigError, JournalError, suggestion
-from engine.events import (
-    Command,
-    Fill,
-    InboxEvent,
-    ModelStatus,
-    OrderUpdate,
-    RunStarted,
-    Signal,
-)  # fmt: skip
+from engine.events import Bar, Command, Fill, InboxEvent, ModelStatus, OrderUpdate, RunStarted, Signal
 from engine.journal import Journal
 from engine.market import ZERO, Callback
 from engine.orders import OrderBook
@@ -37,7 +29,7 @@ from engine.risk import RiskManager
 from engine.sampling import LIVE_SAMPLE_NS, sample_ns
 from engine.schedule import Schedule
 from engine.scoring import Scoring, hearing
-from engine.strategy import configure
+from engine.strategy import Strategy, configure
 from engine.wiring import Wiring
 
 Progress = Callable[[int, int, tuple[int, int]], None]
@@ -71,17 +63,15 @@ class Run:
         self.is_live = not hasattr(self.feed, "batches")
         self.scoring = Scoring(config, self.feed, sessions, clock=self.clock, again=again)
         orders, schedule = OrderBook(portfolio), Schedule()
-        strategies = [configure(plugins.load(plugins.STRATEGY, one.use), one.params) for one in config.strategies]
-        symbols = {one.name: _symbols(one, self.feed.symbols) for one in config.strategies}
+        strategies = _strategies(config, self.feed.symbols)
         risk = RiskManager(
             config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
-            symbols_by_strategy={name: frozenset(names) for name, names in symbols.items()},
+            symbols_by_strategy={one.name: frozenset(one.symbols) for one in strategies},
             strategies_by_model=hearing(strategies, config),
         )  # fmt: skip
-        for strategy, one in zip(strategies, config.strategies, strict=True):
-            vars(strategy).update(name=one.name, symbols=symbols[one.name], _logger=logs.logger)
-        intervals = {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
-        wiring = Wiring(strategies, intervals, portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap)
+        wiring = Wiring(
+            strategies, _intervals_ns(config), portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap
+        )  # fmt: skip
         step_ns = LIVE_SAMPLE_NS
         if not self.is_live:
             step_ns = sample_ns(self.feed.span_ns, len(self.feed.symbols), always_open=sessions.always_open)
@@ -185,11 +175,31 @@ def rehearsed(config: RunConfig) -> tuple[Feed | LiveFeed, Scoring]:
     sessions = Sessions(config.calendar)
     clock = clock_of(config)
     feed = feed_of(config, sessions, clock=clock)
-    _broker(config, sessions, _portfolio(config), clock=clock)
-    for one in config.strategies:
-        configure(plugins.load(plugins.STRATEGY, one.use), one.params)
-        _symbols(one, feed.symbols)
+    portfolio = _portfolio(config)
+    _broker(config, sessions, portfolio, clock=clock)
+    strategies = _strategies(config, feed.symbols)
+    if hasattr(feed, "batches"):  # do its bars, as far as they can be seen from the start, add up to those asked for?
+        wiring = Wiring(
+            strategies, _intervals_ns(config), portfolio=portfolio, sessions=sessions, schedule=Schedule()
+        )  # fmt: skip
+        for event in next(iter(feed.batches()), ()):
+            if isinstance(event, Bar):
+                wiring.route(portfolio.market(event.symbol), event.interval_ns)
     return feed, Scoring(config, feed, sessions, clock=clock)
+
+
+def _strategies(config: RunConfig, known: Sequence[str]) -> list[Strategy]:
+    """Make the strategies, each with its name and its symbols among those that the feed knows."""
+    strategies = []
+    for one in config.strategies:
+        strategy = configure(plugins.load(plugins.STRATEGY, one.use), one.params)
+        vars(strategy).update(name=one.name, symbols=_symbols(one, known), _logger=logs.logger)
+        strategies.append(strategy)
+    return strategies
+
+
+def _intervals_ns(config: RunConfig) -> dict[str, int]:
+    return {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
 
 
 def _inputs(*, is_live: bool, simulated: bool, scores: bool) -> frozenset[type]:

@@ -599,6 +599,16 @@ def test_a_journal_cut_off_on_the_disk_is_told(stopped: Desk, capsys: pytest.Cap
         assert str(stopped.journal) in told
 
 
+@pytest.mark.parametrize("command", TRADING)
+def test_shorter_bars_than_the_tape_has_are_told(
+    command: list[str], desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything trades: the tape's first bars say how long they are."""
+    desk.write(strategies=[strategy(EVERYTHING, bar="30s")])
+    told = refused(desk, [*command, str(desk.config)], capsys)
+    assert "asks for bars of 30s, and AAA comes in bars of 1min: ask for a multiple of those" in told
+
+
 def test_the_run_that_these_tests_spoil_is_in_order(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise each of them might be refused for another reason than its own."""
     assert cli.main(["run", "--check", str(desk.config)]) == 0
