@@ -165,6 +165,9 @@ def _told(detail: ErrorDetails, field: FieldInfo | None) -> str:
         return f"needs at least {detail['ctx']['min_length']}{purpose and f' ({purpose})'}"
     told = re.sub("^(Input|String|Tuple|Decimal input) should", "should", detail["msg"]).partition(", unable")[0]
     given = detail["input"]
+    if detail["type"] in ("list_type", "tuple_type"):
+        right = f"[[{detail['loc'][-1]}]]" if isinstance(given, dict) else f"[{json.dumps(given)}]"
+        told, purpose = "should be a list", f"write {right}; {purpose}".removesuffix("; ")
     shown = "a table" if isinstance(given, dict) else "a list" if isinstance(given, list) else json.dumps(given)
     return f"{told}, not {shown}{purpose and f' ({purpose})'}"
 
