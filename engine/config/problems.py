@@ -157,8 +157,13 @@ def _echoes(detail: ErrorDetails) -> bool:
 def _told(detail: ErrorDetails, field: FieldInfo | None) -> str:
     purpose = field.description if field is not None and field.description else ""
     if detail["type"] == "missing":
-        example = f" Write {detail['loc'][-1]} = {json.dumps(field.examples[0])}" if field and field.examples else ""
-        return f"missing{purpose and '; '}{purpose}{example}"
+        name, example = detail["loc"][-1], ""
+        if field is not None and nested(field):
+            table = f"[{name}]" if isinstance(field.annotation, type) else f"[[{name}]]"
+            example = f" Write the table {table}: docs/configuration.md"
+        elif field is not None and field.examples:
+            example = f" Write {name} = {json.dumps(field.examples[0])}"
+        return f"missing{'; ' + purpose if purpose else '.' if example else ''}{example}"
     if detail["type"] in ("value_error", "assertion_error"):
         return detail["msg"].partition(", ")[2]
     if detail["type"] == "too_short":

@@ -246,6 +246,7 @@ def test_a_bad_override_is_told_as_it_was_typed(write: Write) -> None:
         ('["SPY", "QQQ"]', '["SPY", "SPY"]', "run.toml:15: strategies.0.symbols: SPY given twice"),
         ('["SPY", "QQQ"]', '["SPY", "*"]', '"*" is all symbols already'),
         ('["SPY", "QQQ"]', '"SPY"', "symbols: should be a list, not \"SPY\" (write [\"SPY\"]; What"),
+        ('[risk]\nprofile = "wide"', "", "run.toml: risk: missing. Write the table [risk]: docs/"),
         ("[[strategies]]", "[strategies]", "strategies: should be a list, not a table (write [[strategies]]; The"),
         ("5min", "5 minutes", "run.toml:16: strategies.0.bar: '5 minutes' is no bar interval; write for"),
         ("bar =", "bars =", "run.toml:16: strategies.0.bars: unknown key; did you mean 'bar'?"),
