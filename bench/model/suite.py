@@ -38,7 +38,7 @@ def _backtest() -> Iterator[Figure]:
     found = _measured("backtest", SYMBOLS, BARS)
     ours_s, batched_s, one_thread_s = (found[key] for key in ("backtest_s", "batched_s", "one_thread_s"))
     yield Figure(f"LSTM 2 x 32 over 60 x 8, {SYMBOLS} x {BARS:,} bars: the whole backtest", ours_s, "s")
-    yield Figure(f"plain forwards of the same scores, {found['threads']} threads", batched_s, "s")
+    yield Figure(f"plain forwards of the same scores, threads that suit them: {found['threads']}", batched_s, "s")
     yield Figure("the backtest over them", ours_s / batched_s, "x", 1.5, 1.2)
     yield Figure("the backtest over plain forwards on one thread", ours_s / one_thread_s, "x")
     yield Figure("plain forwards bar by bar over the backtest", found["single_s"] / ours_s, "x", 5, 8, more=True)
