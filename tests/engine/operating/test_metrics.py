@@ -128,8 +128,10 @@ async def test_health_says_that_the_daemon_answers_and_whether_it_trades(tmp_pat
     assert (status, told["status"], told["trading"], told["cause"]) == (200, "ok", "halted", "C15 drawdown")
 
 
-async def test_every_metric_is_on_its_page(tmp_path: Path) -> None:
+async def test_every_metric_is_on_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dashboard is built from docs/operations.md: what is served and what is promised are the same."""
+    measured = {"lstm": {"drift_psi": 0.1, "guard_share": 0.0}}
+    monkeypatch.setattr("engine.operating.operator.measures", lambda daemon: measured)
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
     promised = set(re.findall(r"`(onetape_\w+)", page))
     async with serving(tmp_path) as (daemon, server, _):
