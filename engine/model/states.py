@@ -96,11 +96,11 @@ class PreRolled:
 
     def settle(self, due: Due) -> None:
         rows, ahead = self._at(due.rows), due.inputs[:, :, 1:]
-        self._foreseen[rows] = ahead
         state = self._backend.advance(ahead, np.zeros((len(ahead), self._backend.state_size), np.float32))
         self._state[rows] = state
         if self._cells is not None:
             self._gates[rows] = self._cells.foresee(state)
+        self._foreseen[rows] = ahead  # at the end: what could not be read ahead is not foreseen
 
     def _at(self, rows: Rows) -> Rows | slice:
         """Return where rows lie; all of them are there to be looked at, not copied."""

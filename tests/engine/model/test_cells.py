@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.errors import ModelError
 from engine.model.backends import Floats, load_backend
 from engine.model.bundle import open_bundle
 from engine.model.cells import LstmCells
@@ -50,6 +51,25 @@ def test_a_pre_rolled_window_says_what_the_whole_window_says(tmp_path: Path, sym
         due = Due(first, rows, rows, rows, window, window[:, :, -1])
         np.testing.assert_allclose(carrier.score(due), backend.score(window), atol=1e-6)
         carrier.settle(due)
+
+
+def test_a_window_that_could_not_be_read_ahead_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of another window is never taken for its own."""
+    backend = backend_of(tmp_path, nets.Recurrent(FEATURES))
+    carrier, rows = PreRolled(backend, 1, (FEATURES, nets.LOOKBACK)), np.arange(1)
+    walk = random(1, FEATURES, nets.LOOKBACK + 1)
+    before, after = (
+        Due(0, rows, rows, rows, window, window[:, :, -1]) for window in (walk[:, :, :-1].copy(), walk[:, :, 1:].copy())
+    )
+
+    def fail(*_: Any) -> Any:
+        raise ModelError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "advance", fail)
+        with pytest.raises(ModelError):
+            carrier.settle(before)
+    np.testing.assert_allclose(carrier.score(after), backend.score(after.inputs), atol=1e-6)
 
 
 class Gated(nn.Module):
