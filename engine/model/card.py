@@ -61,7 +61,8 @@ class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if out is None:
             out = np.empty_like(windows)
         if self.kind == "none":
-            np.copyto(out, windows)
+            if out is not windows:
+                np.copyto(out, windows)
         else:
             np.subtract(windows, np.asarray(self.center, np.float32)[:, None], out=out)
             np.divide(out, np.asarray(self.scale, np.float32)[:, None], out=out)

@@ -13,7 +13,7 @@ Pre-rolled and streaming need a network that offers `advance` and `readout`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +176,7 @@ class Streaming:
         return True
 
 
-def carrier_of(card: Card, backend: Backend, symbols: int, sessions: Sessions) -> Any:
+def carrier_of(card: Card, backend: Backend, symbols: int, sessions: Sessions) -> Carrier:
     """Return what carries a card's network from bar to bar.
 
     Raises:
