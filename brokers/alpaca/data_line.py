@@ -249,7 +249,8 @@ class DataLine:
         symbols = next((symbols for symbols in self.channels.values() if symbols), ())
         try:
             if watch.bars_only:
-                unseen = await gap.unseen_bars(symbols, last_ns, now_ns - watch.grace_ns)
+                with self.reader.seen.remembering():
+                    unseen = await gap.unseen_bars(symbols, last_ns, now_ns - watch.grace_ns)
                 is_busy = any(bar.ts_event_ns > last_ns - MINUTE_NS for bar in unseen)
             else:
                 is_busy = await gap.has_ticks(symbols, last_ns)
@@ -266,7 +267,8 @@ class DataLine:
         """Fetch what silent symbols have had; subscribe them again where the stream was at fault."""
         since_ns = now_ns - 2 * MINUTE_NS - watch.grace_ns
         try:
-            missed = gap.take(await gap.unseen_bars(symbols, since_ns, now_ns - watch.grace_ns))
+            with self.reader.seen.remembering():
+                missed = gap.take(await gap.unseen_bars(symbols, since_ns, now_ns - watch.grace_ns))
         except BrokerError as error:
             self.log.warning("symbols silent, and REST cannot say why", symbols=symbols[:20], reason=str(error))
             return

@@ -8,7 +8,8 @@ takes until REST has filled it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ class Seen:
         self._trade_ids: dict[str, set[str]] = {}
         self._last_trade_ns: dict[str, int] = {}
         self._gaps: set[str] = set()
+        self._asking = 0
         self._holes: list[Hole] = []
         self._window: set[tuple[str, str]] = set()
         self._window_end_ns = -1
@@ -70,8 +72,7 @@ class Seen:
         found = self._minutes.get(close_ns)
         if found is None:
             found = self._minutes[close_ns] = set()
-            if not self._gaps:
-                self._forget()
+            self._forget()
         return found
 
     def symbols_since(self, close_ns: int, of: Iterable[str]) -> set[str]:
@@ -89,7 +90,19 @@ class Seen:
         """Return every symbol that has had a bar or a print, sorted."""
         return sorted(self._heard.union(self._last_trade_ns, *self._minutes.values()))
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Forget no minute while REST is asked what the stream left out, however long the answer takes."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            self._forget()
+
     def _forget(self) -> None:
+        if self._gaps or self._asking:
+            return
         for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
             self._heard |= self._minutes.pop(close_ns)
 

@@ -142,6 +142,18 @@ def test_a_symbol_that_speaks_again_is_watched_afresh() -> None:
     assert watch.silent(OPEN_NS + 7 * MINUTE_NS, ["A"], seen, OPEN_NS) == ["A"]
 
 
+def test_no_minute_is_forgotten_while_rest_is_asked_about_it() -> None:
+    """An answer may take longer than minutes are kept; what came meanwhile would else seem to have been left out."""
+    seen = Seen()
+    seen.minute(0).add("A")
+    with seen.remembering():
+        for minute in range(1, 100):
+            seen.minute(minute).add("B")
+        assert seen.minute(0) == {"A"}
+    assert seen.minute(0) == set()
+    assert seen.symbols() == ["A", "B"]
+
+
 def test_the_memory_of_what_was_published_is_bounded() -> None:
     """A daemon runs for weeks."""
     seen = Seen()
