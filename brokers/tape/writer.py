@@ -103,8 +103,9 @@ class TapeWriter:
 
 class _ParquetSink:
     def __init__(self, opened: ExitStack, path: Path, schema: Any, _compressed: bool) -> None:
+        # A tape is read far more often than it is written: LZ4 takes a fifth more of the disk and a third less time.
         writer = pq.ParquetWriter(
-            path, schema, compression="zstd", data_page_size=_PAGE_BYTES, dictionary_pagesize_limit=_PAGE_BYTES,
+            path, schema, compression="lz4", data_page_size=_PAGE_BYTES, dictionary_pagesize_limit=_PAGE_BYTES,
             write_page_checksum=True,
         )  # fmt: skip
         self._writer = opened.enter_context(writer)
