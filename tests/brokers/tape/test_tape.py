@@ -285,7 +285,7 @@ def test_a_flipped_bit_in_a_parquet_tape_is_noticed(tmp_path: Path) -> None:
     path = written(tmp_path / "a.parquet", "trade", [Trade("SPY", T0 + i, T0 + i, i / 7, 1.0) for i in range(5000)])
     prices = pq.read_metadata(path).row_group(0).column(3)
     data = bytearray(path.read_bytes())
-    data[prices.data_page_offset + prices.total_compressed_size // 2] ^= 0x10
+    data[(prices.dictionary_page_offset or prices.data_page_offset) + prices.total_compressed_size // 2] ^= 0x10
     path.write_bytes(data)
     assert told(path).startswith(": damaged or cut off?")
 
