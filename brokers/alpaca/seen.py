@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from math import ceil
 from typing import NamedTuple
 
 from engine.events import Bar, MarketEvent, News, Trade
@@ -34,12 +35,16 @@ class Hole(NamedTuple):
 class Seen:
     """The last things that were published.
 
+    Args:
+        grace_s: for how long a silent symbol is not yet asked about; its minutes are remembered so much longer.
+
     Attributes:
         recv_ns: the latest time of reception that any event was given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float = 0.0) -> None:
         self.recv_ns = 0
+        self._minutes_kept = MINUTES_KEPT + ceil(grace_s / 60)
         self._minutes: dict[int, set[str]] = {}
         self._heard: set[str] = set()
         self._articles: dict[tuple[int, int], None] = {}
@@ -103,7 +108,7 @@ class Seen:
     def _forget(self) -> None:
         if self._gaps or self._asking:
             return
-        for close_ns in sorted(self._minutes)[:-MINUTES_KEPT]:
+        for close_ns in sorted(self._minutes)[: -self._minutes_kept]:
             self._heard |= self._minutes.pop(close_ns)
 
     def is_new_trade(self, symbol: str, ts_ns: int, trade_id: str) -> bool:

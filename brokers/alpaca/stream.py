@@ -69,7 +69,7 @@ class AlpacaFeed:
         self.symbols = tuple(sorted(settings.symbols))
         self.counts: dict[str, Counts] = {}
         self.lines: dict[str, Session] = {}
-        self._seen = Seen()
+        self._seen = Seen(settings.silence_max_s)
         self._limiter = Limiter(settings.rest_requests_per_min, self._clock, sleep)
         self._known_ns: dict[str, int] = {}
         self._days_known: dict[str, int] = {}

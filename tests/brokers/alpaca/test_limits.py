@@ -142,6 +142,14 @@ def test_a_symbol_that_speaks_again_is_watched_afresh() -> None:
     assert watch.silent(OPEN_NS + 7 * MINUTE_NS, ["A"], seen, OPEN_NS) == ["A"]
 
 
+def test_minutes_are_remembered_for_as_long_as_a_symbol_may_be_silent() -> None:
+    """A question looks that far back, and what it no longer knew would seem to have been left out."""
+    seen = Seen(grace_s=360.0)
+    for minute in range(100):
+        seen.minute(minute).add("A")
+    assert [minute for minute in range(100) if seen.minute(minute)] == list(range(86, 100))
+
+
 def test_no_minute_is_forgotten_while_rest_is_asked_about_it() -> None:
     """An answer may take longer than minutes are kept; what came meanwhile would else seem to have been left out."""
     seen = Seen()
