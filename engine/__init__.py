@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import TradingError
 from engine.events import Bar, CorporateAction, Datum, Fill, News, Quote, Signal, Status, Timer, Trade
+from engine.opinions import Opinions
 from engine.orders import Order
 from engine.rolling import RollingMean, RollingZScore
 from engine.sizing import VolatilityTarget
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from engine.report import Result
 
 __all__ = [
-    "Bar", "CorporateAction", "Datum", "Fill", "News", "Order", "Quote", "RollingMean", "RollingZScore", "Signal",
-    "Status", "Strategy", "Timer", "Trade", "TradingError", "VolatilityTarget", "backtest",
+    "Bar", "CorporateAction", "Datum", "Fill", "News", "Opinions", "Order", "Quote", "RollingMean", "RollingZScore",
+    "Signal", "Status", "Strategy", "Timer", "Trade", "TradingError", "VolatilityTarget", "backtest",
 ]  # fmt: skip
 
 

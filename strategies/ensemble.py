@@ -1,6 +1,6 @@
 """Trade what several models agree on: the mean of their scores, each in deviations from what is usual for it."""
 
-from engine import Bar, CorporateAction, RollingZScore, Signal, Strategy, VolatilityTarget
+from engine import Bar, CorporateAction, Opinions, Signal, Strategy, VolatilityTarget
 
 
 class Ensemble(Strategy):
@@ -18,8 +18,7 @@ class Ensemble(Strategy):
 
     def on_start(self) -> None:
         self.sizing = VolatilityTarget(self.risk_fraction, self.fraction_max)
-        self.usual = {model: RollingZScore(self.window) for model in self.models}
-        self.said: dict[str, dict[str, tuple[float, int]]] = {}
+        self.opinions = Opinions(self.models, self.window)
 
     def on_bar(self, bar: Bar) -> None:
         self.sizing.update(bar)
@@ -28,11 +27,9 @@ class Ensemble(Strategy):
         self.sizing.update(action)
 
     def on_signal(self, signal: Signal) -> None:
-        symbol, said = signal.symbol, self.said.setdefault(signal.symbol, {})
-        if signal.model in self.usual:
-            said[signal.model] = self.usual[signal.model].update(signal.score) or 0.0, signal.ts_expire_ns
-        fresh = [score for score, until_ns in said.values() if until_ns > self.now_ns]
-        mean = sum(fresh) / len(fresh) if len(fresh) == len(self.models) else 0.0
+        self.opinions.update(signal)
+        symbol, scores = signal.symbol, self.opinions.fresh(signal.symbol, self.now_ns)
+        mean = sum(scores.values()) / len(scores) if len(scores) == len(self.models) else 0.0
         if mean < 0:
             self.close_position(symbol)
         elif mean > self.enter and not self.portfolio.position(symbol).qty and not self.open_orders(symbol):

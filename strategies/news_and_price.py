@@ -1,6 +1,6 @@
 """Trade what two models say together: one of them reads prices, the other headlines and filings."""
 
-from engine import Bar, CorporateAction, RollingZScore, Signal, Strategy, VolatilityTarget
+from engine import Bar, CorporateAction, Opinions, Signal, Strategy, VolatilityTarget
 
 
 class NewsAndPrice(Strategy):
@@ -20,8 +20,7 @@ class NewsAndPrice(Strategy):
 
     def on_start(self) -> None:
         self.sizing = VolatilityTarget(self.risk_fraction, self.fraction_max)
-        self.usual = {model: RollingZScore(self.window) for model in self.weights}
-        self.said: dict[str, dict[str, tuple[float, int]]] = {}
+        self.opinions = Opinions(self.weights, self.window)
 
     def on_bar(self, bar: Bar) -> None:
         self.sizing.update(bar)
@@ -30,10 +29,9 @@ class NewsAndPrice(Strategy):
         self.sizing.update(action)
 
     def on_signal(self, signal: Signal) -> None:
-        symbol, said = signal.symbol, self.said.setdefault(signal.symbol, {})
-        if signal.model in self.usual:
-            said[signal.model] = self.usual[signal.model].update(signal.score) or 0.0, signal.ts_expire_ns
-        strength = sum(self.weights[model] * score for model, (score, end_ns) in said.items() if end_ns > self.now_ns)
+        self.opinions.update(signal)
+        symbol, scores = signal.symbol, self.opinions.fresh(signal.symbol, self.now_ns)
+        strength = sum(self.weights[model] * score for model, score in scores.items())
         if strength < 0:
             self.close_position(symbol)
         elif strength > self.enter and signal.model == self.entry and not self.portfolio.position(symbol).qty:
