@@ -92,8 +92,6 @@ class Core:
             self.supervisor.pass_time(event)
         self.walk[event.__class__](event)
         self.events += 1
-        if self.outbox:
-            self.empty_outbox()
         self.due_ns = self.due_ns or self.supervisor.next_due_ns()
         if event.__class__ not in PRICES:
             self.journal.commit()
@@ -195,8 +193,6 @@ class Core:
                 self._on_fill(answer)
             else:
                 self._on_update(answer)
-            if self.outbox:
-                self.empty_outbox()
         self.due_ns = 0  # what is due next, the next event asks
 
     def _on_fill(self, fill: Fill) -> None:

@@ -6,7 +6,6 @@ event, and what comes after its last record is new.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from engine.errors import ConfigError, Divergence
 from engine.events import Command, RunStarted
 from engine.interlock import Leave
 from engine.journal import Journal
+from engine.lock import locked
 from engine.risk.limits import RiskLimits
 from engine.risk.override import changed
 from engine.run import Progress, Run, clock_of, rehearsed
@@ -119,7 +119,8 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
     if not path.exists():
         check(config)  # what is wrong with a new run is told before anything of it is on the disk
     config.out_dir.mkdir(parents=True, exist_ok=True)
-    with _lock(config.out_dir / "lock"):
+    taken = f"another process runs in {config.out_dir}; give this run an out_dir of its own"
+    with locked(config.out_dir / "lock", taken):
         if anew and path.exists():
             _put_aside(path)
         follow = path.exists()
@@ -137,7 +138,7 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
         for secret in built.secrets:
             logs.mask(secret)
         try:
-            with _runner() as runner:
+            with event_loop() as runner:
                 code = runner.run(serve(built, stopwatch, built.clock, leave))  # the one that its feed keeps right
         finally:
             logs.close()
@@ -162,7 +163,7 @@ def _as_begun(config: RunConfig, path: Path) -> RunConfig:
 
 
 @contextmanager
-def _runner() -> Iterator[asyncio.Runner]:
+def event_loop() -> Iterator[asyncio.Runner]:
     """Yield what runs the event loop: uvloop, which comes sooner to what has arrived, wherever it is installed."""
     import asyncio
 
@@ -225,16 +226,6 @@ def _log_on_demand(built: Run) -> Iterator[None]:
         file.unlink(missing_ok=True)  # it tells of this run alone
     level = log.level if "level" in log.model_fields_set else "warning"
     with logs.on_demand(level=level, file=file, event_time_ns=lambda: built.core.now_ns):
-        yield
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"another process runs in {path.parent}; give this run an out_dir of its own") from None
         yield
 
 

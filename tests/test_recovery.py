@@ -21,6 +21,7 @@ from engine import daemon, journal
 from engine.config import RunConfig, from_dict
 from engine.errors import Divergence, JournalError
 from engine.events import Approved, Denied, TradingStateChanged
+from engine.lock import locked
 from engine.record import tail
 from tests.runs import at_end, bar, busy, market, on_tape, strategy
 from tests.traders import Script
@@ -199,7 +200,7 @@ def test_a_second_daemon_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     """Two writers of one journal would be two accounts in one."""
     config, path = finished(on_tape(tmp_path, market(1, 5), **busy()))
     digest = journal.digest(path)
-    with daemon._lock(config.out_dir / "lock"), pytest.raises(Exception, match="another process runs in"):
+    with locked(config.out_dir / "lock", ""), pytest.raises(Exception, match="another process runs in"):
         daemon.run(config)
     assert journal.digest(path) == digest
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bench import bars
 from engine.clock import LiveClock, Sessions
 from engine.config import from_dict
-from engine.daemon import _runner  # the daemon's own loop, with its rules for collecting garbage
+from engine.daemon import event_loop  # the daemon's own loop, with its rules for collecting garbage
 from engine.events import Bar
 from engine.model.deploy import Deployer
 from engine.model.stage import Stage
@@ -68,5 +68,5 @@ def minutes(n_symbols: int, n_bars: int) -> Iterator[list[Bar]]:
 
 def in_loop(measurement: Coroutine[Any, Any, Found]) -> Found:
     """Make a measurement in an event loop like the daemon's."""
-    with _runner() as runner:
+    with event_loop() as runner:
         return runner.run(measurement)

@@ -8,12 +8,11 @@ decides anything else, and ends the one that hangs, because what that would send
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -22,6 +21,7 @@ from engine import logs, plugins
 from engine.clock import Clock, LiveClock
 from engine.config.tables import RunOutline, WatchdogConfig
 from engine.errors import ConfigError
+from engine.lock import locked
 from engine.operating import heartbeat
 from engine.operating.alerts import Alerts
 from engine.operating.control import FOLDER, private_folder
@@ -137,7 +137,7 @@ def run(outline: RunOutline, *, once: bool) -> None:
     """
     folder = private_folder(outline.out_dir / FOLDER)
     clock = LiveClock()
-    with _alone(folder / LOCK):
+    with locked(folder / LOCK, f"another watchdog looks after {folder.parent} already"):
         logs.configure(clock=clock)
         try:
             asyncio.run(_run(outline, folder, clock, once=once))
@@ -186,13 +186,3 @@ async def _run(outline: RunOutline, folder: Path, clock: Clock, *, once: bool) -
         await alerts.close()
         if venue is not None:
             await venue.close()
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"another watchdog looks after {path.parent.parent} already") from None
-        yield

@@ -20,6 +20,7 @@ from engine.clock import ManualClock
 from engine.config import AlertsConfig, RunOutline, WatchdogConfig, outline
 from engine.errors import BrokerError, ConfigError, JournalError
 from engine.journal import Journal
+from engine.lock import locked
 from engine.operating import heartbeat, watchdog
 from engine.operating.alerts import Alerts
 from engine.operating.control import FOLDER
@@ -414,7 +415,7 @@ def test_a_second_watchdog_of_a_run_is_refused(tmp_path: Path, capsys: pytest.Ca
     """Two would cancel twice and alert twice."""
     path = write(tmp_path, "paper")
     folder = heartbeat.private_folder(tmp_path / FOLDER)
-    with watchdog._alone(folder / watchdog.LOCK):
+    with locked(folder / watchdog.LOCK, ""):
         assert cli.main(["watchdog", str(path)]) == 2
     assert "another watchdog looks after" in capsys.readouterr().err
 
