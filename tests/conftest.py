@@ -1,11 +1,27 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+
+
+@pytest.fixture(scope="session", autouse=True)
+def collected() -> Iterator[None]:
+    """Look through what the suite itself is made of for garbage once, and never again.
+
+    A daemon collects and freezes when it starts. In a process that holds the whole suite that takes ten times as long
+    as the run of a test, and what it freezes would be thawed with the suite when the run ends.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("freeze", "unfreeze"):
+            patch.setattr(gc, name, lambda: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
