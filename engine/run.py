@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from decimal import localcontext
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -17,7 +18,7 @@ from engine.clock import Clock, LiveClock, Sessions
 from engine.config import RunConfig, StrategyConfig
 from engine.core import Core
 from engine.errors import ConfigError, JournalError, suggestion
-from engine.events import Bar, Command, Fill, InboxEvent, ModelStatus, OrderUpdate, RunStarted, Signal
+from engine.events import Command, Fill, InboxEvent, ModelStatus, OrderUpdate, RunStarted, Signal
 from engine.journal import Journal
 from engine.market import ZERO, Callback
 from engine.orders import OrderBook
@@ -139,8 +140,15 @@ class Run:
                     progress(self.core.events, self.core.now_ns, line.span_ns)
 
     def batches(self) -> Iterator[Sequence[InboxEvent]]:
-        """Yield the tape's events, the models' signals, and each command of the journal in hand in its place."""
-        batches: Iterator[Sequence[InboxEvent]] = self.scoring.batches(cast(Feed, self.feed).batches(), self.journal)
+        """Yield the tape's events, the models' signals, and each command of the journal in hand in its place.
+
+        Raises:
+            ConfigError: the first bars do not add up to what a strategy asks for.
+        """
+        tape = cast(Feed, self.feed).batches()
+        first = next(tape, ())
+        self.core.wiring.check_bars(first)
+        batches: Iterator[Sequence[InboxEvent]] = self.scoring.batches(chain([first], tape), self.journal)
         if not self.journal.following:
             return batches
         recorded = journal.read(self.journal.path)
@@ -172,19 +180,13 @@ def rehearsed(config: RunConfig) -> tuple[Feed | LiveFeed, Scoring]:
     Raises:
         ConfigError: what is wrong.
     """
-    sessions = Sessions(config.calendar)
-    clock = clock_of(config)
-    feed = feed_of(config, sessions, clock=clock)
-    portfolio = _portfolio(config)
+    sessions, clock = Sessions(config.calendar), clock_of(config)
+    feed, portfolio = feed_of(config, sessions, clock=clock), _portfolio(config)
     _broker(config, sessions, portfolio, clock=clock)
     strategies = _strategies(config, feed.symbols)
     if hasattr(feed, "batches"):  # do its bars, as far as they can be seen from the start, add up to those asked for?
-        wiring = Wiring(
-            strategies, _intervals_ns(config), portfolio=portfolio, sessions=sessions, schedule=Schedule()
-        )  # fmt: skip
-        for event in next(iter(feed.batches()), ()):
-            if isinstance(event, Bar):
-                wiring.route(portfolio.market(event.symbol), event.interval_ns)
+        wiring = Wiring(strategies, _intervals_ns(config), portfolio=portfolio, sessions=sessions, schedule=Schedule())
+        wiring.check_bars(next(iter(feed.batches()), ()))
     return feed, Scoring(config, feed, sessions, clock=clock)
 
 

@@ -6,14 +6,14 @@ strategy changes it, so that the corridor calls a ready tuple of bound methods a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
 from engine.bars import SESSION_NS, BarBuilder, interval_text, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, InvariantError
-from engine.events import Bar
+from engine.events import Bar, InboxEvent
 from engine.market import Callback, Callbacks, Market
 from engine.portfolio import Portfolio
 from engine.schedule import Schedule
@@ -25,9 +25,6 @@ class Wiring:
 
     `bar_intervals_ns` says which bars each strategy asked for; 0 takes them as they come. `wrap` may put a time-keeper
     around each callback.
-
-    Raises:
-        ConfigError: a strategy wants shorter bars than the feed has, or ones they do not add up to.
     """
 
     def __init__(
@@ -76,8 +73,26 @@ class Wiring:
             and (not symbols or not {*symbols}.isdisjoint(strategy.symbols))
         )
 
+    def check_bars(self, events: Iterable[InboxEvent]) -> None:
+        """Refuse, before a run begins, what the bars that each symbol begins with do not serve.
+
+        Raises:
+            ConfigError: a strategy wants shorter bars than these, or ones that they do not add up to.
+        """
+        seen: set[str] = set()
+        for event in events:
+            if not isinstance(event, Bar) or event.symbol in seen or self._is_session(event.interval_ns):
+                continue
+            seen.add(event.symbol)
+            for strategy, _ in self._bar_callbacks(event.symbol):
+                if misfit := self._misfit(strategy, event.symbol, event.interval_ns):
+                    raise misfit
+
     def route(self, market: Market, interval_ns: int) -> None:
-        """Point a market's bars of this length at those who asked for them, through builders of longer ones."""
+        """Point a market's bars of this length at those who asked for them, through builders of longer ones.
+
+        Whoever has no use for them is told by a `ConfigError`, in its own place, as if its `on_bar` had raised it.
+        """
         if interval_ns not in market.routes:
             market.routes[interval_ns] = tuple(self._bar_route(market, interval_ns))
         market.bar_interval_ns = market.bar_span_ns = interval_ns
@@ -128,26 +143,35 @@ class Wiring:
         return (found,) if found else ()
 
     def _bar_route(self, market: Market, interval_ns: int) -> list[Callable[[Bar], None]]:
-        comes = kind_ns(interval_ns, self._sessions)
         builders: dict[int, BarBuilder] = {}
         route: list[Callable[[Bar], None]] = []
         for strategy, callback in self._bar_callbacks(market.symbol):
-            wanted = self._intervals_ns[strategy.name]
-            if wanted in (0, comes):
-                route.append(callback)
-            elif wanted > comes and (wanted == SESSION_NS or wanted % interval_ns == 0):
-                builders[wanted] = self._builder(market.symbol, interval_ns, wanted)
+            wanted, misfit = self._intervals_ns[strategy.name], self._misfit(strategy, market.symbol, interval_ns)
+            if misfit is None:
+                self._served.add(strategy.name)
+                if wanted in (0, kind_ns(interval_ns, self._sessions)):
+                    route.append(callback)
+                else:
+                    builders[wanted] = self._builder(market.symbol, interval_ns, wanted)
+            elif self._is_session(interval_ns):  # days come beside shorter bars, for models or other strategies
+                self._misfits.setdefault(strategy.name, misfit)
             else:
-                error = ConfigError(
-                    f"strategy '{strategy.name}' asks for bars of {interval_text(wanted)}, and {market.symbol} comes in"
-                    f" bars of {interval_text(comes)}: ask for a multiple of those, or leave out `bar`"
-                )
-                if comes != SESSION_NS:  # days come beside shorter bars, for models or other strategies
-                    raise error
-                self._misfits.setdefault(strategy.name, error)
-                continue
-            self._served.add(strategy.name)
+                refusal = self._callbacks[strategy.name, "misfit"] = partial(_refuse, misfit)
+                route.append(refusal)
         return [*route, *builders.values()]
+
+    def _misfit(self, strategy: Strategy, symbol: str, interval_ns: int) -> ConfigError | None:
+        """Return why bars of this length neither are what a strategy asked for nor add up to it, None when they do."""
+        wanted, comes = self._intervals_ns[strategy.name], kind_ns(interval_ns, self._sessions)
+        if wanted in (0, comes) or (wanted > comes and (wanted == SESSION_NS or wanted % interval_ns == 0)):
+            return None
+        return ConfigError(
+            f"strategy '{strategy.name}' asks for bars of {interval_text(wanted)}, and {symbol} comes in"
+            f" bars of {interval_text(comes)}: ask for a multiple of those, or leave out `bar`"
+        )
+
+    def _is_session(self, interval_ns: int) -> bool:
+        return kind_ns(interval_ns, self._sessions) == SESSION_NS
 
     def _builder(self, symbol: str, interval_ns: int, wanted: int) -> BarBuilder:
         """Return the builder of these bars: the one that has a bucket in hand already, whoever came or went since."""
@@ -171,6 +195,10 @@ class Wiring:
 
 def _without_event(callback: Callable[[], None], _event: Any) -> None:
     callback()
+
+
+def _refuse(misfit: ConfigError, _bar: Bar) -> None:
+    raise misfit
 
 
 def _unwired(callbacks: Callbacks, event: Any) -> None:

@@ -7,6 +7,7 @@ from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 
@@ -119,6 +120,30 @@ def test_a_strategy_that_raises_is_halted_alone_and_the_others_decide_as_before(
     decided = (Approved, Denied, Fill)
     assert lines(r for r in both if isinstance(r, decided)) == lines(r for r in alone if isinstance(r, decided))
     assert run.core.portfolio.position_qty("AAA") == 100
+
+
+@pytest.mark.parametrize("bars", [None, "1min", "5min", "7min"])
+def test_bars_of_another_length_halt_alone_who_has_no_use_for_them(bars: str | None) -> None:
+    """A tape of minutes goes over to five minutes, which make no one and no seven; the buyers beside never notice."""
+    long = [msgspec.structs.replace(bar("AAA", minute, 100.0), interval_ns=5 * MINUTE_NS) for minute in (24, 29)]
+    events = [*minutes(20), *long, *(bar("AAA", minute, 101.0) for minute in range(30, 40))]
+    buyers = [strategy(Buyer, name="first", qty=7), strategy(Buyer, name="last", bar="10min")]
+    alone, _ = replayed(configuration(HeldFeed.hold(events), strategies=buyers))
+    between = [buyers[0], strategy(Diary, name="between", bar=bars), buyers[1]]
+    both, run = replayed(configuration(HeldFeed.hold(events), strategies=between))
+    told = [(halted.strategy, halted.control, halted.ts_event_ns) for halted in of(both, StrategyHalted)]
+    fits = bars in (None, "5min")
+    assert told == ([] if fits else [("between", "exception", long[0].ts_recv_ns)])
+    for halted in of(both, StrategyHalted):
+        assert halted.reason == (
+            f"ConfigError: strategy 'between' asks for bars of {bars}, and AAA comes in bars of 5min:"
+            " ask for a multiple of those, or leave out `bar`"
+        )
+        assert msgspec.json.decode(halted.cause)["interval_ns"] == 5 * MINUTE_NS
+    decided = (Approved, Denied, Fill)
+    assert lines(r for r in both if isinstance(r, decided)) == lines(r for r in alone if isinstance(r, decided))
+    assert len(of(both, Fill)) == 2
+    assert run.core.risk.state == "active"
 
 
 class AsksInWords(Strategy):

@@ -181,10 +181,29 @@ def test_longer_bars_are_put_together_once_for_all_who_ask() -> None:
     ],
 )
 def test_bars_that_cannot_be_put_together_are_refused(wanted: int, comes: int, told: str) -> None:
-    """Shorter than the tape's, or no multiple of them."""
+    """Shorter than the tape's, or no multiple of them; and the refusal is the strategy's own, which it halts."""
     exchange = Exchange(listener(Bars, "one"), intervals=(wanted,))
     with pytest.raises(ConfigError, match=told):
         exchange.bar(1440, span_ns=comes)
+    (refusal,) = exchange.portfolio.market("SPY").on_bar
+    assert exchange.wiring.owner(refusal) == "one"
+    exchange.wiring.drop("one")
+    exchange.bar(2880, span_ns=comes)
+    assert exchange.portfolio.market("SPY").on_bar == ()
+
+
+def test_the_bars_that_each_symbol_begins_with_say_whether_a_run_may_begin(xnys: Sessions) -> None:
+    """Its days are passed over, and so are a second length, which is for the run to meet, and what is no bar."""
+
+    def begun(*lengths: tuple[str, int]) -> list[Any]:
+        return [Bar(symbol, 1, 1, 1, 1, 1, 1, 1.0, span_ns) for symbol, span_ns in lengths]
+
+    exchange = Exchange(listener(Bars, "one", "SPY", "BRK"), intervals=(5 * MINUTE_NS,), sessions=xnys)
+    check, days = exchange.wiring.check_bars, DAY_NS // 2
+    check([News(1, 1, "", ()), *begun(("SPY", days), ("SPY", MINUTE_NS), ("SPY", 7 * MINUTE_NS), ("QQQ", HOUR_NS))])
+    for wrong in (begun(("SPY", days), ("SPY", HOUR_NS)), begun(("SPY", MINUTE_NS), ("BRK", HOUR_NS))):
+        with pytest.raises(ConfigError, match="asks for bars of 5min, and (SPY|BRK) comes in bars of 1h: ask"):
+            check(wrong)
 
 
 def test_days_beside_minutes_are_for_those_who_ask_for_them(xnys: Sessions) -> None:
