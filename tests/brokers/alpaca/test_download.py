@@ -293,7 +293,7 @@ async def test_every_kind_comes_from_the_local_venue_as_a_tape(download: Any, tm
     from tests.brokers.alpaca_server.local import quote, story, trade
 
     events = [tape_bar("9:31"), quote("9:32"), trade("9:33"), story("9:34"), tape_bar("9:35", symbol="MSFT")]
-    async with running(events, data_requests_per_min=0) as local:
+    async with running(events, requests_per_min=0, data_requests_per_min=0) as local:
         await local.step(len(events))
         for kind, symbols, tape_kind in (
             ("bars", ["AAPL", "MSFT"], "bar"), ("quotes", ["AAPL"], "quote"), ("trades", ["AAPL"], "trade"),
