@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from engine.clock import Sessions
+from engine.closing import Closing
 from engine.events import (
     MINUTE_NS,
     SECOND_NS,
@@ -40,6 +41,7 @@ from engine.events import (
 from engine.journal import encode
 from engine.market import ZERO, Callback
 from engine.orders import Order
+from engine.risk.model_health import STANDING
 from engine.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Supervisor:
 
     def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
         self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
+        self._closing = Closing(core)
         core.schedule.wake = self._wake
         self._begun = self._is_active = self._is_behind = False
         self.masked: Callable[[str], str] = str
@@ -308,6 +311,7 @@ class Supervisor:
         core, risk, now = self._core, self._core.risk, self._core.now_ns
         reason = command.reason or "asked for"
         if command.action == "resume":
+            self._closing.give_up("operator")
             self.apply([risk.resume(now, "operator", reason)])
         elif command.action == "reduce_only":
             self.apply([risk.reduce_only(now, "operator", reason)])
@@ -319,31 +323,16 @@ class Supervisor:
             for order in core.orders.open.values():
                 core.outbox.append(CancelRequest(order.id, now, f"operator: {reason}"))
             if command.action == "flatten":
-                held = [(one, symbol) for one in core.strategies.values() for symbol in one.portfolio.positions]
-                self._close(held, now)
+                self._closing.begin(core.strategies.values(), "operator", reason)
 
     def _on_model(self, status: ModelStatus) -> None:
-        core, now = self._core, self._core.now_ns
-        self.apply(core.risk.on_model(status, now))
-        if status.action != "flatten":
-            return
-        reason = f"{core.risk.model_health.label}: model {status.model}: {status.reason}"
-        bound = [core.strategies[name] for name in core.risk.model_health.bound(status.model)]
-        for strategy in bound:
-            for order in strategy.open_orders():
-                core.outbox.append(CancelRequest(order.id, now, reason))
-        self._close([(one, symbol) for one in bound for symbol in one.portfolio.positions], now)
-
-    def _close(self, held: Sequence[tuple[Strategy, str]], ts_ns: int) -> None:
-        """Close positions, each once the venue has confirmed that nothing of its symbol is open any more."""
-        waiting = []
-        for strategy, symbol in held:
-            if strategy.open_orders(symbol):
-                waiting.append((strategy, symbol))
-            else:
-                strategy.close_position(symbol)
-        if waiting:
-            self._core.schedule.at(ts_ns + SECOND_NS, partial(self._close, waiting))
+        core, control = self._core, self._core.risk.model_health
+        self.apply(core.risk.on_model(status, core.now_ns))
+        by = f"{control.label}: model {status.model}"
+        if status.state in STANDING:
+            self._closing.give_up(by)
+        if status.action == "flatten":
+            self._closing.begin((core.strategies[name] for name in control.bound(status.model)), by, status.reason)
 
     # --- alarms ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""Positions that a person, or a model's health, wants closed: worked on until they are, or are wanted open again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from engine.events import SECOND_NS, CancelRequest, StrategyHalted
+from engine.orders import Order
+from engine.strategy import Strategy
+
+if TYPE_CHECKING:
+    from engine.core import Core
+
+LOOK_EVERY_NS: Final = SECOND_NS
+TRIES_MAX: Final = 10
+
+
+class Closing:
+    """Close positions at the market, each once the venue has confirmed that nothing of its symbol is open any more.
+
+    Meanwhile its strategy may put new orders in the way, as exits are always allowed: they are canceled too, and the
+    `TRIES_MAX`th time the strategy is halted. A closing order that is refused is asked for again, as often at most.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._targets: list[_Target] = []
+        self._is_due = False
+
+    def begin(self, strategies: Iterable[Strategy], by: str, reason: str) -> None:
+        """Cancel what strategies have asked for, and close what they hold, or get before it is canceled."""
+        known = {(one.strategy.name, one.symbol) for one in self._targets}
+        for strategy in strategies:
+            ordered = [order.symbol for order in strategy.open_orders()]
+            for symbol in dict.fromkeys((*strategy.portfolio.positions, *ordered)):
+                if (strategy.name, symbol) not in known:
+                    self._targets.append(_Target(strategy, symbol, by, reason, self._core.now_ns))
+        self._work_on()
+
+    def give_up(self, by: str) -> None:
+        """Leave open what is: whoever wanted it closed wants it no more."""
+        self._targets = [target for target in self._targets if target.by != by]
+
+    def _look(self, _ts_ns: int) -> None:
+        self._is_due = False
+        self._work_on()
+
+    def _work_on(self) -> None:
+        self._targets = [target for target in self._targets if not self._is_done(target)]
+        if self._targets and not self._is_due:
+            self._is_due = True
+            self._core.schedule.at(self._core.now_ns + LOOK_EVERY_NS, self._look)
+
+    def _is_done(self, target: _Target) -> bool:
+        strategy, symbol, order = target.strategy, target.symbol, target.order
+        if order is not None and (order.is_open or order.status == "filled"):
+            return not order.is_open  # what is opened after it is another matter
+        in_the_way = strategy.open_orders(symbol)
+        if not in_the_way:
+            if target.tries == TRIES_MAX or not strategy.portfolio.position(symbol).qty:
+                return True
+            target.tries += 1
+            target.order = strategy.close_position(symbol)
+            return False
+        now, looked_ns, target.looked_ns = self._core.now_ns, target.looked_ns, self._core.now_ns
+        target.tries += any(order.created_ns > looked_ns for order in in_the_way)
+        if target.tries == TRIES_MAX:
+            self._silence(target)
+        for order in in_the_way:  # one that was asked already is asked again only after a while
+            self._core.outbox.append(CancelRequest(order.id, now, f"{target.by}: {target.reason}"))
+        return False
+
+    def _silence(self, target: _Target) -> None:
+        name, now = target.strategy.name, self._core.now_ns
+        for one in self._targets:
+            if one.strategy is target.strategy:
+                one.tries = 0
+        self._core.wiring.drop(name)
+        reason = f"{TRIES_MAX} times its new orders have kept {target.symbol} from being closed"
+        self._core.supervisor.apply([StrategyHalted(name, now, target.by, reason)])
+
+
+class _Target:
+    """One strategy's position in one symbol, and the order that is to close it."""
+
+    __slots__ = ("by", "looked_ns", "order", "reason", "strategy", "symbol", "tries")
+
+    def __init__(self, strategy: Strategy, symbol: str, by: str, reason: str, now_ns: int) -> None:
+        self.strategy, self.symbol, self.by, self.reason, self.looked_ns = strategy, symbol, by, reason, now_ns
+        self.order: Order | None = None
+        self.tries = 0
