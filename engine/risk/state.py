@@ -62,7 +62,7 @@ class TradingGate(Control):
             return None
         if latch.state == "active":
             return f"strategy {p.book.name} is halted"
-        return f"trading is {latch.state} since {latch.cause}"
+        return f"trading is {latch.state} by {latch.cause}"
 
 
 class SymbolPermission(Control):

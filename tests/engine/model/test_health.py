@@ -219,7 +219,7 @@ def run(folder: Path, health: dict[str, Any], events: Any = EVENTS, **over: Any)
 
 @pytest.mark.parametrize(
     ("action", "reason"),
-    [("shrink", "order notional"), ("reduce_only", "model tiny: drift_psi"), ("halt", "trading is halted since C34")],
+    [("shrink", "order notional"), ("reduce_only", "model tiny: drift_psi"), ("halt", "trading is halted by C34")],
 )
 def test_c34_carries_out_what_health_asks_for(tmp_path: Path, action: str, reason: str) -> None:
     """Before the first look orders pass; after it the control refuses them by its name, or all trading has halted."""

@@ -21,7 +21,7 @@ def test_daily_loss_reduce_only_percent_at_the_cent(desk: Any) -> None:
     (changed,) = d.bar(79.99)
     assert (changed.state, changed.control) == ("reduce_only", "C14 daily_loss")
     assert changed.reason == "equity 97,999.00 USD is more than 2 % below 100,000.00 USD at the session's start"
-    assert d.refusal("buy", "1") == "C01: trading is reduce_only since C14 daily_loss"
+    assert d.refusal("buy", "1") == "C01: trading is reduce_only by C14 daily_loss"
     assert d.refusal("sell", "100") == ""
 
 

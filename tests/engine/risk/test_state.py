@@ -25,7 +25,7 @@ def test_a_halt_before_the_start_outlives_the_start(desk: Any) -> None:
     d = desk(active=False)
     d.risk.halt(d.now_ns, "operator", "asked for")
     assert d.risk.activate(d.now_ns).state == "halted"
-    assert d.refusal("buy", "1") == "C01: trading is halted since operator"
+    assert d.refusal("buy", "1") == "C01: trading is halted by operator"
 
 
 @pytest.mark.parametrize("state", ["halt", "reduce_only"])
@@ -35,7 +35,7 @@ def test_reductions_pass_every_state(desk: Any, state: str) -> None:
     d.hold("buy", "100")
     changed = getattr(d.risk, state)(d.now_ns, "operator", "asked for")
     assert changed.reason == "asked for"
-    assert d.refusal("buy", "1") == f"C01: trading is {changed.state} since operator"
+    assert d.refusal("buy", "1") == f"C01: trading is {changed.state} by operator"
     assert d.refusal("sell", "100") == ""
     assert d.refusal("sell", "101").startswith("C01: ")
     assert d.refusal("sell", "0").startswith("C25: ")
