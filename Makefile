@@ -21,7 +21,7 @@ tapes: $(INSTALLED)  ## import the market data of the runs in config/ (DATA=fold
 	ONETAPE=$(BIN)/onetape sh config/tapes.sh "$(DATA)" tapes
 
 test: lint  ## lint, types, import laws and the test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-long: $(INSTALLED)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m long --timeout=3600

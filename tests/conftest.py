@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 
-@pytest.fixture(scope="session", autouse=True)
-def collected() -> Iterator[None]:
-    """Look through what the suite itself is made of for garbage once, and never again.
+@pytest.fixture(scope="module", autouse=True)
+def swept() -> Iterator[None]:
+    """Look through what the suite itself is made of for garbage once, and no more.
 
     A daemon collects and freezes when it starts. In a process that holds the whole suite that takes ten times as long
     as the run of a test, and what it freezes would be thawed with the suite when the run ends.
