@@ -11,6 +11,7 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pandas as pd
@@ -27,6 +28,8 @@ from engine.report.charts import _histogram
 from tests.engine.report.story import START_NS, Story, busy_run
 from tests.engine.report.test_trips import DIVIDENDS, MOVES, SPLITS, TRADES, tell
 
+without_plotly = patch("engine.report.document.get_plotlyjs", str)
+"""For a test of many pages, of which the library is nearly all."""
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{data}}"
 
 
@@ -123,6 +126,7 @@ moves = st.lists(
 )
 
 
+@without_plotly
 @settings(deadline=None, max_examples=50)
 @given(moves)
 def test_no_two_cuts_of_the_axis_overlap_and_none_hides_a_price(moments: list[tuple[int, int, bool]]) -> None:
@@ -334,6 +338,7 @@ def test_one_of_a_kind_is_not_told_in_the_plural() -> None:
     assert not re.search(r"\b1 (sessions|executions|round trips|daily returns)\b", shown)
 
 
+@without_plotly
 @settings(deadline=None, max_examples=30)
 @given(st.lists(TRADES | SPLITS | DIVIDENDS | MOVES, max_size=15), st.booleans())
 def test_no_run_whatever_makes_a_figure_that_is_not_finite(steps: list[tuple], ended: bool) -> None:
