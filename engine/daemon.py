@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine import interlock, journal, logs
 from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
-from engine.errors import ConfigError, Divergence
+from engine.errors import ConfigError, Divergence, StrategyError
 from engine.events import Command, RunStarted
 from engine.interlock import Leave
 from engine.journal import Journal
@@ -69,6 +69,18 @@ def backtest(
     _remove(target)
     partial.rename(target)
     return Result.from_journal(target)
+
+
+def check_end(result: Result) -> None:
+    """Refuse to call a run clean whose strategies all raised: its figures say nothing of what they would have done.
+
+    Raises:
+        StrategyError: naming the first, and where.
+    """
+    halts = result.strategy_halts[result.strategy_halts["control"] == "exception"]
+    if 0 < len(halts) == len(result.run.config.get("strategies", ())):
+        first, reason = halts["strategy"].iloc[0], " ".join(halts["reason"].iloc[0].split())
+        raise StrategyError(f"every strategy was halted by an exception, '{first}' first: {reason}")
 
 
 def verify(path: Path, progress: Progress | None = None) -> tuple[int, str]:
@@ -214,6 +226,7 @@ def _report(config: RunConfig, path: Path) -> int:
     console = Console()
     console.print(summary.table(result))
     console.print(f"report: {page}", soft_wrap=True)  # a path that is broken across lines cannot be opened
+    check_end(result)
     return 0
 
 

@@ -14,7 +14,7 @@ TradingError
     BrokerError              pause, retry
         OrderRefused         tell the strategy           the venue answered no
     ControlError             tell who asked, exit 4      no daemon answers on the control line
-    StrategyError            halt that strategy          wraps the author's exception, keeps the event
+    StrategyError            end with exit 3             every strategy was halted by what its own code raised
     InvariantError           exit 70                     our own bug: stop, restart, reconcile
 
 Each class carries its exit code, so one place reacts.
@@ -98,7 +98,7 @@ class ControlError(TradingError):
 
 
 class StrategyError(TradingError):
-    pass
+    exit_code = 3
 
 
 class InvariantError(TradingError):

@@ -21,3 +21,4 @@ def command(path: ConfigPath, overrides: Overrides = None) -> None:
     report = result.save(run.out_dir)
     Console().print(summary.table(result))
     typer.echo(f"report: {report}")
+    daemon.check_end(result)

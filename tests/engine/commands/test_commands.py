@@ -39,6 +39,41 @@ def test_a_backtest_leaves_a_report_that_verify_and_report_understand(
     assert json.loads((again / "summary.json").read_text()) == json.loads((out / "summary.json").read_text())
 
 
+RAISES = """
+from engine import Bar, Strategy
+
+class Raises(Strategy):
+    always: bool = True
+
+    def on_bar(self, bar: Bar) -> None:
+        if self.always:
+            raise RuntimeError("of two\\nlines")
+"""
+
+
+@pytest.mark.parametrize("others", [(), (True,), (False,)], ids=["alone", "beside another", "beside one that goes on"])
+@pytest.mark.parametrize("command", ["backtest", "run"])
+def test_a_run_whose_strategies_all_raised_exits_with_3_and_says_where(
+    command: str, others: tuple[bool, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, and its report is written; while one of them trades it is a run like any other."""
+    (tmp_path / "author.py").write_text(RAISES)
+    use = f'use = "{tmp_path}/author.py:Raises"\nsymbols = "*"'
+    named = [
+        f'[[strategies]]\nname = "s{place}"\n{use}\nparams.always = {str(always).lower()}'
+        for place, always in enumerate((True, *others))
+    ]
+    demo = DEMO.read_text()
+    head = demo[: demo.index("[[strategies]]")].replace("600.0", "0.0")
+    (tmp_path / "run.toml").write_text("\n".join([head, *named, '[risk]\nprofile = "small_account"']))
+    code = 0 if False in others else 3
+    assert onetape(command, tmp_path / "run.toml", "--set", f"out_dir={tmp_path / 'out'}") == code
+    assert (tmp_path / "out" / "report.html").exists()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    line = "every strategy was halted by an exception, 's0' first: RuntimeError: of two lines at line 9 of on_bar"
+    assert told == ([f"error: {line}"] if code else [])
+
+
 def test_verify_of_an_altered_journal_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A record that somebody changed breaks the chain, and the message says so."""
     assert onetape("backtest", DEMO, "--set", f"out_dir={tmp_path}") == 0
