@@ -66,7 +66,7 @@ def _head(result: Result) -> str:
         "Seed": "" if run.seed is None else str(run.seed), "Engine": run.engine_version, "Run": run.run_id,
     }  # fmt: skip
     listed = "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items() if text)
-    words = filter(None, (run.mode, "synthetic data" * run.synthetic, "local venue" * bool(run.local_venue)))
+    words = filter(None, (run.kind, "synthetic data" * run.synthetic))
     badges = "".join(f'<span class="badge">{escape(text)}</span>' for text in words)
     return (
         f'<header><div><h1>{escape(run.name)}{badges}</h1><dl class="facts">{listed}</dl></div>'

@@ -43,6 +43,11 @@ class Run(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     warnings: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        """Say what it was: of a tape a backtest, whichever mode its configuration would trade in, else the mode."""
+        return "local venue" if self.local_venue else "backtest" if self.tape_sha256 else self.mode
+
 
 def describe(fold: Fold) -> tuple[Run, Sessions]:
     """Return the header and the calendar of a folded journal."""

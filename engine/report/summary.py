@@ -206,7 +206,7 @@ def _size(size: float, style: str) -> str:
 def table(result: Result) -> Table:
     """Return the summary for a terminal."""
     run = result.run
-    title = f"{run.name} · {'local venue' if run.local_venue else run.mode} · {span(result)}"
+    title = f"{run.name} · {run.kind} · {span(result)}"
     grid = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", show_header=False, pad_edge=False)
     grid.add_column("what", style="dim")
     grid.add_column("value", justify="right")

@@ -210,6 +210,19 @@ def test_a_local_venue_is_called_one_on_the_page_and_in_the_terminal() -> None:
     assert "local venue" in str(summary.table(result).title)
 
 
+@pytest.mark.parametrize(
+    ("mode", "tape", "told"), [("paper", "9f2c", "backtest"), ("live", "9f2c", "backtest"), ("paper", "", "paper")]
+)
+def test_a_run_of_a_tape_is_called_a_backtest_on_the_page_and_in_the_terminal(mode: str, tape: str, told: str) -> None:
+    """Whichever mode its configuration names: nobody may take the past for a market that answered."""
+    story = Story(mode=mode)
+    story.records[0] = msgspec.structs.replace(story.records[0], tape_sha256=tape)
+    story.snapshot()
+    result = Result.from_records(story.end())
+    assert f'<span class="badge">{told}</span>' in result.html()
+    assert str(summary.table(result).title).startswith(f"demo · {told} · ")
+
+
 def test_what_is_nobodys_is_shown_only_where_there_is_some() -> None:
     """A live account's book beside the strategies stays out of the chart while it is empty."""
     story = Story()
