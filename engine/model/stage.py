@@ -68,29 +68,36 @@ class Stage:
     async def reload(self, deployer: Deployer, models: Sequence[ModelConfig], ledger: journal.Journal) -> list[str]:
         """Swap in the files that are other ones now; return the names of their models.
 
-        A new file is opened, loaded, warmed and shown what the journal holds beside the loop; then it takes over
-        between two events, and the old one stays ready until probation is over.
+        New files are opened, loaded, warmed and shown what the journal holds beside the loop; once all are ready, each
+        takes over between two events, and the old one stays ready until probation is over.
 
         Raises:
-            ModelError: a file is refused; then nothing of it was changed.
+            ModelError: a file is refused; then nothing was changed.
         """
-        swapped = []
-        for one, model in zip(self.lanes, models, strict=True):
-            if await asyncio.to_thread(_sha256, model.file) == one.lane.scorer.bundle.sha256:
-                continue
-            if self._since is not None:
-                raise ModelError(f"model '{one.lane.name}': another file is being swapped in; ask again when it is")
-            self._since = []
-            try:
-                lane = await asyncio.to_thread(_prepared, deployer, model, ledger.path, ledger.seq)
-                for event in self._since:
+        by_name = {model.name: model for model in models}
+        others = [
+            (one, model)
+            for one in self.lanes
+            if await asyncio.to_thread(_sha256, (model := by_name[one.lane.name]).file) != one.lane.scorer.bundle.sha256
+        ]
+        if not others:
+            return []
+        if self._since is not None:
+            raise ModelError(f"model '{others[0][1].name}': another file is being swapped in; ask again when it is")
+        self._since, records = [], ledger.seq
+        try:
+            ready = [
+                (one, await asyncio.to_thread(_prepared, deployer, model, ledger.path, records))
+                for one, model in others
+            ]
+            for one, lane in ready:
+                for event in self._since:  # with those that came while the one before was being swapped in
                     lane.take(event)
                 lane.scorer.features.close()
                 await one.swap(lane)
-            finally:
-                self._since = None
-            swapped.append(model.name)
-        return swapped
+        finally:
+            self._since = None
+        return [model.name for _, model in others]
 
     def shut(self) -> None:
         """Let go of threads and devices."""

@@ -7,6 +7,7 @@ so that the watchdog takes over unless the daemon is started again in time.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -135,9 +136,14 @@ class Operations:
         self._operator.beat()
         self._lookout.look()
 
-    def _reload(self, config: RunConfig) -> None:
-        self.alerts.reload(config.alerts)
-        logs.set_level(config.log.level)
+    def _reload(self, config: RunConfig) -> Callable[[], None]:
+        Alerts(config.alerts, self._clock, name=config.name)  # raises where its variable leads nowhere
+
+        def put_into_force() -> None:
+            self.alerts.reload(config.alerts)
+            logs.set_level(config.log.level)
+
+        return put_into_force
 
     def _on_update(self, update: OrderUpdate) -> None:
         order = self._daemon.core.orders.orders.get(update.client_order_id)

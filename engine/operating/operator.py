@@ -52,15 +52,15 @@ class Operator:
 
     Args:
         unacknowledged: returns how many alerts nobody has acknowledged.
-        reload: makes the keys that a new configuration changes take effect.
+        reload: refuses what a new configuration gets wrong, and returns what makes the rest take effect.
     """
 
     def __init__(
         self, daemon: Daemon, observers: Observers, *, unacknowledged: Callable[[], int] = lambda: 0,
-        reload: Callable[[RunConfig], None] = lambda config: None, sleep: Sleep = asyncio.sleep,
+        reload: Callable[[RunConfig], Callable[[], None]] = lambda config: lambda: None, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._daemon, self._tally, self._sleep = daemon, Tally(observers), sleep
-        self._unacknowledged, self._reload_into = unacknowledged, reload
+        self._unacknowledged, self._checked = unacknowledged, reload
         self._taken: dict[Command, asyncio.Event] = {}
         self._beats: deque[tuple[int, int]] = deque(maxlen=RATE_OVER_BEATS)
         self.beat()
@@ -162,9 +162,10 @@ class Operator:
             raise ConfigError(f"{told}. Stop it, and start it with the new file")
         if limits and self._phase() == "starting":
             raise ConfigError("the daemon is starting; limits change when it has")
+        put_into_force = self._checked(new)
         stage, deployer = self._daemon.stage, run.scoring.deployer
         swapped = await stage.reload(deployer, new.models, run.journal) if stage is not None and deployer else []
-        self._reload_into(new)
+        put_into_force()
         run.config = new.model_copy(update={"risk": run.config.risk})
         for key in plain:
             structlog.get_logger().info("reloaded", key=key, before=before.get(key), after=after.get(key))

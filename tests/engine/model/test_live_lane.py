@@ -323,3 +323,33 @@ async def test_reload_swaps_the_files_that_are_other_ones(tmp_path: Path) -> Non
         await stage.reload(made, [model], ledger)
     stage.shut()
     ledger.close()
+
+
+async def test_reload_swaps_all_files_or_none(tmp_path: Path) -> None:
+    """Whichever of two is refused, the other is left alone; and each goes to its own model, in whatever order."""
+    files = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        files.append(nets.bundle(tmp_path / name))
+    made, model = deployer(files[0])
+    models = [model.model_copy(update={"name": file.parent.name, "file": file}) for file in files]
+    out: list[Any] = []
+    stage = Stage([made.lane(one) for one in models], out.append, LiveClock(), tmp_path)
+    ledger = Journal(tmp_path / "run.journal")
+    ledger.append(RunStarted("run", "{}", "0", 1, OPEN_NS))
+    ledger.commit()
+    assert await stage.reload(made, models[::-1], ledger) == []
+    used = [one.lane for one in stage.lanes]
+    for good, bad in (files, files[::-1]):
+        nets.bundle(good.parent, seed=5)
+        kept = bad.read_bytes()
+        bad.write_bytes(b"not a model")
+        with pytest.raises(ModelError, match=str(bad)):
+            await stage.reload(made, models, ledger)
+        bad.write_bytes(kept)
+        assert [one.lane for one in stage.lanes] == used
+    assert out == []
+    assert await stage.reload(made, models[::-1], ledger) == ["first", "second"]
+    assert [(one.model, one.state) for one in out] == [("first", "swapped"), ("second", "swapped")]
+    stage.shut()
+    ledger.close()

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,7 +17,7 @@ import msgspec
 import pytest
 
 from engine import journal, logs
-from engine.errors import ConfigError, ControlError, FeedOverrun
+from engine.errors import ConfigError, ControlError, FeedOverrun, ModelError
 from engine.events import Command, LimitChanged
 from engine.interlock import Leave
 from engine.operating import control
@@ -395,7 +396,7 @@ async def test_a_full_inbox_is_told_and_not_waited_for(tmp_path: Path) -> None:
 async def test_reload_changes_what_decides_nothing(tmp_path: Path) -> None:
     """The log's level and the alerts take effect at once, and the run's hash stays what it was."""
     seen: list[Any] = []
-    async with operated(tmp_path, reload=seen.append) as (daemon, answer):
+    async with operated(tmp_path, reload=lambda config: partial(seen.append, config)) as (daemon, answer):
         tree, before = daemon.config.resolved(), daemon.config.resolved_json()
         tree["log"]["level"], tree["alerts"]["repeat_after_s"] = "debug", 5.0
         reply = await answer(Request("reload", config=tree))
@@ -414,7 +415,7 @@ async def test_reload_refuses_what_a_running_daemon_cannot_change(
 ) -> None:
     """All or nothing: a file that changes the journal, a port or a strategy is refused, and names the key."""
     seen: list[Any] = []
-    async with operated(tmp_path, reload=seen.append) as (daemon, answer):
+    async with operated(tmp_path, reload=lambda config: partial(seen.append, config)) as (daemon, answer):
         tree = daemon.config.resolved()
         tree["log"]["level"] = "debug"
         tree[table][key] = tree[table][key] | value if isinstance(value, dict) else value
@@ -422,6 +423,35 @@ async def test_reload_refuses_what_a_running_daemon_cannot_change(
             await answer(Request("reload", config=tree))
         assert seen == []
         assert daemon.run.config.log.level == "info"
+
+
+@pytest.mark.parametrize("refused", ["models", "alerts"])
+async def test_reload_changes_nothing_when_the_last_of_it_is_refused(tmp_path: Path, refused: str) -> None:
+    """Models are looked at after the alerts, and put into force before them: neither is without the other."""
+    done: list[str] = []
+
+    class Models:
+        async def reload(self, *_: Any) -> list[str]:
+            if refused == "models":
+                raise ModelError("refused")
+            done.append("models")
+            return []
+
+    def reload(config: Any) -> Any:
+        if refused == "alerts":
+            raise ConfigError("refused")
+        return lambda: done.append("alerts")
+
+    async with operated(tmp_path, reload=reload) as (daemon, answer):
+        daemon.stage, daemon.run.scoring.deployer = Models(), object()
+        tree = daemon.config.resolved()
+        tree["log"]["level"], tree["risk"]["max_open_orders_count"] = "debug", 3
+        with pytest.raises((ConfigError, ModelError), match="refused"):
+            await answer(Request("reload", config=tree))
+        assert done == []
+        assert daemon.run.config.log.level == "info"
+        assert daemon.core.risk.limits.max_open_orders_count > 3
+        daemon.stage = None
 
 
 async def test_reload_takes_a_narrower_limit_and_no_wider_one(tmp_path: Path) -> None:
