@@ -21,8 +21,8 @@ from engine.bars import interval_ns, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, TapeError, suggestion
 from engine.events import Bar, CorporateAction, InboxEvent
-from engine.model.card import Normalization
 from engine.model.features import FeatureSet, Pulled
+from engine.model.normalization import Normalization
 from research import targets
 from research.config import TargetConfig, TrainConfig
 from research.targets import Floats, Ints, Labels

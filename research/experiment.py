@@ -17,8 +17,9 @@ from torch import nn
 
 from engine.clock import LiveClock
 from engine.errors import ModelError
-from engine.model.card import Normalization, Span
+from engine.model.card import Span
 from engine.model.fit import fit_normalization
+from engine.model.normalization import Normalization
 from research import baselines, networks, outputs, splits, transfer
 from research.baselines import Baseline
 from research.config import NetworkConfig, TrainConfig

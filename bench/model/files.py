@@ -14,8 +14,9 @@ from bench.bars import MINUTE_NS, SEED
 from engine.clock import Sessions
 from engine.model.backends import save_bundle
 from engine.model.bundle import Bundle
-from engine.model.card import Card, FeatureSpec, Normalization, Output, StateMode
+from engine.model.card import Card, FeatureSpec, Output, StateMode
 from engine.model.features import FeatureSet
+from engine.model.normalization import Normalization
 from research.networks import Shape, build
 from research.stac_ml import STAC_ML
 

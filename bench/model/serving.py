@@ -25,10 +25,10 @@ def overhead() -> dict[str, Any]:
     """Measure what the lane adds to a pass over one symbol in the event loop.
 
     `call` is from a bar's arrival at the stage to its published signal. `forward` is the network's own work for that
-    bar, on arrays that are there: the window is pre-rolled, so it is one step by the network's cells and a bare readout
-    by TorchScript. `features` is a feature set by itself on the same bar. All three are measured for each bar, one
-    after the other. `lane` is what is left of the call without the other two: closing the instant, the window, its
-    normalization and its comparison with the one foreseen, the way into torch and back, the verdict, the signal.
+    bar, on arrays that are there: the window is pre-rolled, so it is one step and a readout by the network's cells.
+    `features` is a feature set by itself on the same bar. All three are measured for each bar, one after the other.
+    `lane` is what is left of the call without the other two: closing the instant, the window, its newest bar's
+    normalization, whether it is the one foreseen, the verdict, the signal.
     """
     return in_loop(_overhead())
 
@@ -40,7 +40,7 @@ async def _overhead() -> dict[str, Any]:
         scorer = desk.one.lane.scorer
         bars = minutes(1, scorer.features.warm_up_bars + WARM_CALLS + CALLS)
         features = FeatureSet.for_card(scorer.card, scorer.symbols)
-        readout, cells = plain_network(scorer.bundle).readout, scorer.backend.cells
+        cells = scorer.backend.cells
         assert cells is not None
         newest, state, foreseen = (
             np.zeros((1, n), np.float32) for n in (LSTM.features, scorer.backend.state_size, cells.gates)
@@ -56,10 +56,9 @@ async def _overhead() -> dict[str, Any]:
             features.take(bar)
             features.close()
             took["features"].append(time.perf_counter_ns() - begun_ns)
-            with torch.inference_mode():
-                begun_ns = time.perf_counter_ns()
-                readout(torch.from_numpy(cells.step(newest, state, foreseen)))
-                took["forward"].append(time.perf_counter_ns() - begun_ns)
+            begun_ns = time.perf_counter_ns()
+            cells.readout(cells.step(newest, state, foreseen))
+            took["forward"].append(time.perf_counter_ns() - begun_ns)
         desk.stage.shut()
     found = {f"{key}_us": float(np.median(values[WARM_CALLS:])) / 1e3 for key, values in took.items()}
     return found | {"lane_us": found["call_us"] - found["features_us"] - found["forward_us"]}

@@ -52,16 +52,16 @@ def compare(letter: str, device: str = "cpu") -> dict[str, Any]:
         sides["eager"] = _eager(letter)
     elif (session := in_onnx_runtime(stac_ml(letter).eval(), STAC_ML[letter][:2])) is not None:
         sides["onnx"] = session
-    market = windows(STAC_ML[letter], WARM_CALLS[letter] + CALLS[letter])
+    market = enumerate(windows(STAC_ML[letter], WARM_CALLS[letter] + CALLS[letter]))
     took: dict[str, list[int]] = {"ahead": [], **{side: [] for side in sides}}
     for number in range(BLOCKS + 1):
         count = CALLS[letter] // BLOCKS if number else WARM_CALLS[letter]
         block = list(islice(market, count))
         for name, side in sides.items():
-            for window in block:
-                took[name].append(_timed(side, due_of(window)))
+            for at, window in block:
+                took[name].append(_timed(side, due_of(at, window)))
                 if name == "step":
-                    took["ahead"].append(_timed(ahead.settle, due_of(window)))
+                    took["ahead"].append(_timed(ahead.settle, due_of(at, window)))
     found: dict[str, Any] = {"parameters": parameter_count(stac_ml(letter)), "calls": CALLS[letter]}
     for name, each in took.items():
         p50, p99 = np.percentile(each[WARM_CALLS[letter] :], (50, 99)) / 1e3
@@ -73,7 +73,7 @@ def windows(shape: Shape, count: int) -> Iterator[Floats]:
     """Yield a symbol's windows `[1, feature, lookback]`, each a bar later than the one before."""
     walk = np.random.default_rng(SEED).normal(size=(1, shape.features, shape.lookback + count)).astype(np.float32)
     for number in range(count):
-        yield walk[:, :, number : number + shape.lookback].copy()
+        yield walk[:, :, number : number + shape.lookback]
 
 
 def _scorer(file: Path, device: str) -> Scorer:
@@ -82,10 +82,10 @@ def _scorer(file: Path, device: str) -> Scorer:
     return scorer
 
 
-def due_of(window: Floats) -> Due:
-    """Return a window as the lane hands it to a scorer."""
+def due_of(number: int, window: Floats) -> Due:
+    """Return the window of a bar of this number as the lane hands it to a scorer."""
     zero = np.zeros(1, np.int64)
-    return Due(0, zero, zero, zero, window, window[:, :, -1])
+    return Due(0, zero, zero, np.array([number]), window.copy(), window[:, :, -1].copy())
 
 
 def in_onnx_runtime(network: Trainable, shape: tuple[int, int]) -> Side | None:
@@ -106,7 +106,7 @@ def in_onnx_runtime(network: Trainable, shape: tuple[int, int]) -> Side | None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    return lambda due: session.run(None, {"windows": due.inputs})
+    return lambda due: session.run(None, {"windows": due.windows})
 
 
 def _eager(letter: str) -> Side:
@@ -115,7 +115,7 @@ def _eager(letter: str) -> Side:
 
     def side(due: Due) -> Any:
         with torch.inference_mode():
-            return network(torch.from_numpy(due.inputs).cuda()).cpu()
+            return network(torch.from_numpy(due.windows).cuda()).cpu()
 
     return side
 

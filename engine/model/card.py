@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ModelError
 from engine.events import NEVER_NS
+from engine.model.normalization import Normalization
 
 FORMAT_VERSION = 1
 CELLS_MAX = 10_000_000
@@ -38,38 +39,6 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __str__(self) -> str:
         told = ", ".join(f"{key}={value}" for key, value in sorted(self.params.items()))
         return f"{self.name}({told})" if told else self.name
-
-
-class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How raw features become inputs: `(x - center) / scale`, clipped to `clip`; what is missing becomes 0.
-
-    Attributes:
-        center, scale: one number for each feature, in the features' order; empty for kind "none".
-        clip: lowest and highest input, after scaling.
-    """
-
-    kind: Literal["none", "min_max", "z_score", "robust"] = "none"
-    center: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    clip: tuple[float, float] | None = None
-
-    def apply(self, windows: Floats32, out: Floats32 | None = None) -> Floats32:
-        """Return the inputs of raw windows, written to `out` where it is given (which may be `windows` itself).
-
-        Shapes: `[n, features, lookback]`, both.
-        """
-        if out is None:
-            out = np.empty_like(windows)
-        if self.kind == "none":
-            if out is not windows:
-                np.copyto(out, windows)
-        else:
-            np.subtract(windows, np.asarray(self.center, np.float32)[:, None], out=out)
-            np.divide(out, np.asarray(self.scale, np.float32)[:, None], out=out)
-        if self.clip is not None:
-            np.clip(out, *self.clip, out=out)
-        np.copyto(out, np.float32(0.0), where=np.isnan(out))
-        return out
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+ONE, HALF = np.float32(1.0), np.float32(0.5)
 TOLERANCE: Final = 1e-5
+PROBE: Final = 1024.0
+"""So far from zero that the bias does not drown a weight, and a power of two, which rounds nothing."""
 FEW: Final = 32
 FIRST: Final = "weight_ih_l0"
 
@@ -26,16 +29,20 @@ class LstmCells:
     """The cells of a network, layer by layer; a state is `[hidden of all layers, cell of all layers]`.
 
     Attributes:
+        width: how many numbers a layer shows.
         gates: how many numbers are foreseen for a symbol.
+        head: the weights `[width, output]` and the bias of what reads the state, where that is linear.
     """
 
     def __init__(self, torch: Any, layers: list[tuple[Any, Any, Any]], width: int) -> None:
-        self._torch, self._layers, self._width = torch, layers, width
+        self._torch, self._layers, self.width = torch, layers, width
+        self._weights = [weights.numpy() for weights, _, _ in layers]
         self.gates = 4 * width * len(layers)
+        self.head: tuple[Floats, Floats] | None = None
 
     def foresee(self, state: Floats) -> Floats:
         """Return the part of the next step's gates that the state decides: `[n, state]` to `[n, gates]`."""
-        torch, width = self._torch, self._width
+        torch, width = self._torch, self.width
         before = torch.from_numpy(state)
         found = [
             torch.addmm(bias, before[:, number * width : (number + 1) * width], recurrent)
@@ -46,31 +53,41 @@ class LstmCells:
 
     def step(self, newest: Floats, state: Floats, foreseen: Floats) -> Floats:
         """Return the state after one more bar: `[n, feature]`, `[n, state]` and `[n, gates]` to `[n, state]`."""
-        count, layers, width = len(state), len(self._layers), self._width
-        after = np.empty_like(state)
-        given, cells = foreseen.reshape(count, layers, -1), state.reshape(count, 2, layers, width)[:, 1]
-        hidden, cells_after = after.reshape(count, 2, layers, width).swapaxes(0, 1)
-        inputs = newest
-        for number, (weights, _, _) in enumerate(self._layers):
-            gates = self._product(inputs, weights)
-            gates += given[:, number]
-            gates = gates.reshape(count, 4, width)
-            np.tanh(gates, out=gates)
-            opened = gates[:, :3]
-            opened += 1.0
-            opened *= 0.5
-            cell = np.multiply(gates[:, 1], cells[:, number], out=cells_after[:, number])
-            cell += gates[:, 0] * gates[:, 3]
-            inputs = np.tanh(cell, out=hidden[:, number])
-            inputs *= gates[:, 2]
+        layers, width = len(self._layers), self.width
+        after, inputs = np.empty_like(state), newest
+        for number in range(layers):
+            shown, at = number * width, (layers + number) * width
+            gates = self._product(inputs, number)
+            gates += foreseen[:, 4 * shown : 4 * (shown + width)]
+            np.tanh(gates, gates)
+            opened = gates[:, : 3 * width]
+            opened += ONE
+            opened *= HALF
+            cell = np.multiply(gates[:, width : 2 * width], state[:, at : at + width], after[:, at : at + width])
+            cell += gates[:, :width] * gates[:, 3 * width :]
+            inputs = np.tanh(cell, after[:, shown : shown + width])
+            inputs *= gates[:, 2 * width : 3 * width]
         return after
 
-    def _product(self, inputs: Floats, weights: Any) -> Floats:
+    def readout(self, state: Floats) -> Floats:
+        """Return the outputs of a state, where `head` is known: `[n, state]` to `[n, output]`."""
+        assert self.head is not None
+        weights, bias = self.head
+        outputs: Floats = self.top(state) @ weights
+        outputs += bias
+        return outputs
+
+    def top(self, state: Floats) -> Floats:
+        """Return what the last layer shows of a state: `[n, state]` to `[n, width]`."""
+        last = len(self._layers) * self.width
+        return state[:, last - self.width : last]
+
+    def _product(self, inputs: Floats, number: int) -> Floats:
         """Multiply: few rows in numpy, where a call costs half of what it costs in torch, many on torch's threads."""
         if len(inputs) <= FEW:
-            few: Floats = inputs @ weights.numpy()
+            few: Floats = inputs.dot(self._weights[number])
             return few
-        many: Floats = (self._torch.from_numpy(inputs) @ weights).numpy()
+        many: Floats = (self._torch.from_numpy(inputs) @ self._layers[number][0]).numpy()
         return many
 
 
@@ -91,8 +108,25 @@ def cells_of(torch: Any, module: Any, state_size: int) -> LstmCells | None:
     newest, state = (rng.normal(size=(3, n)).astype(np.float32) for n in (named[FIRST].shape[1], state_size))
     with torch.inference_mode():
         wanted = module.advance(torch.from_numpy(newest[:, :, None]), torch.from_numpy(state)).numpy()
+        found.head = _head(torch, module, found)
     same = np.allclose(found.step(newest, state, found.foresee(state)), wanted, rtol=0.0, atol=TOLERANCE)
     return found if same else None
+
+
+def _head(torch: Any, module: Any, cells: LstmCells) -> tuple[Floats, Floats] | None:
+    """Return the weights and the bias of a linear `readout`, asked for one by one, None where it is not linear.
+
+    That it is, however far from zero, is tried on invented states, and that it looks at the last layer alone.
+    """
+    asked = torch.zeros(cells.width + 1, cells.gates // 2)
+    cells.top(asked)[1:] = PROBE * torch.eye(cells.width)
+    said = module.readout(asked)
+    bias, weights = said[0], (said[1:] - said[0]) / PROBE
+    states = torch.from_numpy(np.random.default_rng(1).normal(size=(4, cells.gates // 2)).astype(np.float32))
+    states *= torch.tensor([[0.1], [1.0], [30.0], [PROBE]])
+    wanted = module.readout(states)
+    error = (cells.top(states) @ weights + bias - wanted).abs().amax(1) / wanted.abs().amax(1)
+    return (weights.numpy(), bias.numpy()) if bool((error < TOLERANCE).all()) else None
 
 
 def _cells(torch: Any, named: dict[str, Any], state_size: int) -> LstmCells | None:

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import ModelError
-from engine.model.card import Floats32, Normalization, Span
+from engine.model.card import Floats32, Span
 from engine.model.history import Floats, Ints
+from engine.model.normalization import Normalization
 
 
 def fit_normalization(

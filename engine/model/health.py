@@ -114,7 +114,6 @@ class Health:
         self.counts = {"looks": 0, "guard_failed": 0}
         kept = 4 * config.look_every_count
         self._newest: deque[Floats] = deque(maxlen=kept)
-        self._inputs: deque[Floats] = deque(maxlen=kept)
         self._outputs: deque[Floats] = deque(maxlen=kept)
         self._errors: deque[float] = deque(maxlen=kept)
         self._settled: deque[tuple[float, float]] = deque(maxlen=kept)
@@ -152,7 +151,6 @@ class Health:
     def observe(self, due: Due, outputs: Floats) -> Verdict | None:
         """Take note of a pass; return a verdict when it is time to look."""
         self._newest.extend(due.newest)
-        self._inputs.extend(due.inputs[:, :, -1])
         self._outputs.extend(outputs)
         if self._horizon is not None:
             for _, came, predicted in self._horizon.passed(due.ts_ns):
@@ -237,7 +235,8 @@ class Health:
         """Return the share of the newest inputs whose nearest training point is too far away."""
         assert self.card.reference is not None
         mean, multiple = self.card.reference.distance
-        inputs = np.asarray([*self._inputs][-STRANGERS_SAMPLE:], np.float32)
+        newest = np.asarray([*self._newest][-STRANGERS_SAMPLE:], np.float32)
+        inputs = self.card.normalization.apply(newest[:, :, None])[:, :, 0]
         squares = (inputs**2).sum(1)[:, None] + (self._points**2).sum(1)[None] - 2 * inputs @ self._points.T
         nearest = np.sqrt(np.maximum(squares.min(axis=1), 0.0))
         return float((nearest > multiple * mean).mean())

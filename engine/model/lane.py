@@ -37,9 +37,9 @@ ALWAYS_NEEDED: Final = frozenset({"quote", "vwap"})
 
 
 class Scored(NamedTuple):
-    """Scored windows, normalized; their newest bars as they came; what the network says, and that as one number."""
+    """Scored windows and their newest bars as they came; what the network says, and that as one number."""
 
-    inputs: Floats
+    windows: Floats
     newest: Floats
     outputs: Floats
     scores: Floats
@@ -190,11 +190,10 @@ class Lane:
 
     def _score(self, windows: Floats) -> Scored:
         newest = np.array(windows[:, :, -1]) if self._watchers else windows
-        inputs = self.scorer.card.normalization.apply(windows, windows)
         if not len(windows):
-            return Scored(inputs, newest, inputs, inputs)
-        outputs = self.scorer.together(inputs)
-        return Scored(inputs, newest, outputs, self.scorer.scores(outputs))
+            return Scored(windows, newest, windows, windows)
+        outputs = self.scorer.together(windows)
+        return Scored(windows, newest, outputs, self.scorer.scores(outputs))
 
     def _finished(self, stretch: Stretch) -> list[InboxEvent]:
         """Return a stretch with the signals that are known by its end."""
@@ -215,7 +214,7 @@ class Lane:
             if scored is None:
                 self._pending += self.outlet.fail(ts_ns, took_ns, rows[here], ts_event_ns[here], reason)
             elif self._watchers:
-                due = Due(ts_ns, rows[here], ts_event_ns[here], rows[here], scored.inputs[here], scored.newest[here])
+                due = Due(ts_ns, rows[here], ts_event_ns[here], rows[here], scored.windows[here], scored.newest[here])
                 self._pending += self.judged(due, scored.outputs[here], took_ns)
             else:
                 scores = scored.scores[here]

@@ -59,20 +59,19 @@ class Scorer:
         Raises:
             ModelError: the network cannot.
         """
-        self.card.normalization.apply(due.inputs, due.inputs)
         return self._of_its_width(self._carrier.score(due))
 
     def settle(self, due: Due) -> None:
         """Do what can be done for the next bars of these symbols, now that their outputs are out."""
         self._carrier.settle(due)
 
-    def together(self, inputs: Floats) -> Floats:
-        """Score the windows of many instants in one go.
+    def together(self, windows: Floats) -> Floats:
+        """Score the raw windows of many instants in one go, in place.
 
         Raises:
             ModelError: the network cannot.
         """
-        return self._of_its_width(self.backend.score(inputs))
+        return self._of_its_width(self.backend.score(self.card.normalization.apply(windows, windows)))
 
     def _of_its_width(self, outputs: Floats) -> Floats:
         if outputs.shape[1] != len(self._weights):

@@ -2,8 +2,8 @@
 
 `window`       every bar reads its whole window again. Any network.
 pre-rolled     the same numbers: after a bar, all but the last step of the *next* window are gone through, off the
-               critical path; when the bar comes, one step is left. Where the window is not the one that was foreseen
-               (a revision, a corporate action), it is read whole.
+               critical path; when the bar comes, one step is left. Where it is not the next one by its number (bars
+               were missed, the symbol began afresh), the window is read whole.
 `streaming`    one state for each symbol goes on for ever. It begins anew by reading the window that is there, when the
                card's rule says so: with each session, or after more missing bars than it allows.
 
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from engine.clock import Sessions
 from engine.errors import ModelError
-from engine.model.backends import Backend, Floats
+from engine.model.backends import FEW, Backend, Floats
 from engine.model.card import Card
+from engine.model.normalization import Scaling
 
 Rows = NDArray[np.int64]
 
@@ -29,21 +30,21 @@ Rows = NDArray[np.int64]
 class Due(NamedTuple):
     """The symbols of one pass, with their inputs, and the `numbers` of their newest bars in their own order.
 
-    Shapes: `inputs` are `[n, feature, lookback]`, normalized when they are scored, which may be on another thread;
-    `newest` `[n, feature]`, the newest bars as they are.
+    Shapes: `windows` are `[n, feature, lookback]`, raw until they are scored, which may be on another thread and in
+    place; `newest` `[n, feature]`, the newest bars, raw for good.
     """
 
     ts_ns: int
     rows: Rows
     ts_event_ns: NDArray[np.int64]
     numbers: NDArray[np.int64]
-    inputs: Floats
+    windows: Floats
     newest: Floats
 
     def of(self, part: NDArray[np.bool_]) -> Due:
         """Return some of its symbols."""
         rows, ts_event_ns, numbers = self.rows[part], self.ts_event_ns[part], self.numbers[part]
-        return Due(self.ts_ns, rows, ts_event_ns, numbers, self.inputs[part], self.newest[part])
+        return Due(self.ts_ns, rows, ts_event_ns, numbers, self.windows[part], self.newest[part])
 
 
 class Carrier(Protocol):
@@ -61,11 +62,11 @@ class Carrier(Protocol):
 class Windows:
     """Whole windows, nothing kept."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, scale: Scaling) -> None:
+        self._backend, self._scale = backend, scale
 
     def score(self, due: Due) -> Floats:
-        return self._backend.score(due.inputs)
+        return self._backend.score(self._scale(due.windows, due.windows))
 
     def settle(self, due: Due) -> None:
         """Keep nothing."""
@@ -74,44 +75,43 @@ class Windows:
 class PreRolled:
     """All but the last step of each symbol's next window, done ahead; of an LSTM half of that step too."""
 
-    def __init__(self, backend: Backend, symbols: int, shape: tuple[int, int]) -> None:
-        features, lookback = shape
-        self._backend = backend
-        self._foreseen = np.full((symbols, features, lookback - 1), np.nan, np.float32)  # equal to nothing
+    def __init__(self, backend: Backend, scale: Scaling, symbols: int) -> None:
+        self._backend, self._scale, self._cells = backend, scale, backend.cells
+        self._foreseen = np.full(symbols, -1)  # the number of the bar that each state waits for
         self._state = np.zeros((symbols, backend.state_size), np.float32)
-        self._cells = backend.cells
         self._gates = np.zeros((symbols, 0 if self._cells is None else self._cells.gates), np.float32)
 
     def score(self, due: Due) -> Floats:
-        rows, windows = self._at(due.rows), due.inputs
-        same = self._foreseen[rows] == windows[:, :, :-1]
-        if same.all():
-            return self._step(rows, windows)
-        fits = same.all(axis=(1, 2))
-        outputs = self._backend.score(windows)
+        rows = self._at(due.rows)
+        fits = self._foreseen[rows] == due.numbers
+        if fits.all():
+            return self._step(rows, due.newest)
+        outputs = self._backend.score(self._scale(due.windows))
         if fits.any():
             outputs = np.array(outputs)
-            outputs[fits] = self._step(due.rows[fits], windows[fits])
+            outputs[fits] = self._step(due.rows[fits], due.newest[fits])
         return outputs
 
     def settle(self, due: Due) -> None:
-        rows, ahead = self._at(due.rows), due.inputs[:, :, 1:]
+        rows, ahead = self._at(due.rows), self._scale(due.windows[:, :, 1:])
         state = self._backend.advance(ahead, np.zeros((len(ahead), self._backend.state_size), np.float32))
         self._state[rows] = state
         if self._cells is not None:
             self._gates[rows] = self._cells.foresee(state)
-        self._foreseen[rows] = ahead  # at the end: what could not be read ahead is not foreseen
+        self._foreseen[rows] = due.numbers + 1  # at the end: what could not be read ahead is not foreseen
+        if len(state) <= FEW:
+            self._step(rows, due.newest)  # for nothing but the caches, which are full of what reading ahead has touched
 
     def _at(self, rows: Rows) -> Rows | slice:
         """Return where rows lie; all of them are there to be looked at, not copied."""
         return slice(None) if len(rows) == len(self._state) else rows
 
-    def _step(self, rows: Rows | slice, windows: Floats) -> Floats:
-        if self._cells is None:
-            state = self._backend.advance(windows[:, :, -1:], self._state[rows])
-        else:
-            state = self._cells.step(windows[:, :, -1], self._state[rows], self._gates[rows])
-        return self._backend.readout(state)
+    def _step(self, rows: Rows | slice, newest: Floats) -> Floats:
+        steps, state, cells = self._scale(newest[:, :, None]), self._state[rows], self._cells
+        if cells is None:
+            return self._backend.readout(self._backend.advance(steps, state))
+        state = cells.step(steps[:, :, 0], state, self._gates[rows])
+        return self._backend.readout(state) if cells.head is None else cells.readout(state)
 
 
 class Streaming:
@@ -122,21 +122,22 @@ class Streaming:
     than `reset_gap_bars` missing bars; `never`, else not.
     """
 
-    def __init__(self, backend: Backend, symbols: int, card: Card, sessions: Sessions) -> None:
-        self._backend, self._card, self._sessions = backend, card, sessions
+    def __init__(self, backend: Backend, scale: Scaling, symbols: int, card: Card, sessions: Sessions) -> None:
+        self._backend, self._scale, self._card, self._sessions = backend, scale, card, sessions
         self.state = np.zeros((symbols, backend.state_size), np.float32)
         self.last_ns = np.zeros(symbols, np.int64)
         self.last_number = np.full(symbols, -1)
 
     def score(self, due: Due) -> Floats:
-        rows, lookback = due.rows, due.inputs.shape[2]
+        rows, lookback = due.rows, due.windows.shape[2]
         steps = due.numbers - self.last_number[rows]
         anew = (self.last_ns[rows] == 0) | (steps < 1) | (steps > lookback) | self._has_to_begin_anew(due, steps)
         steps = np.where(anew, lookback, steps)
         state = np.where(anew[:, None], np.float32(0.0), self.state[rows])
         for count in np.unique(steps).tolist():  # one for all, but for those that have begun or missed bars
             these = steps == count
-            state[these] = self._backend.advance(due.inputs[these][:, :, lookback - count :], state[these])
+            read = self._scale(due.windows[these][:, :, lookback - count :])
+            state[these] = self._backend.advance(read, state[these])
         self.state[rows], self.last_ns[rows], self.last_number[rows] = state, due.ts_event_ns, due.numbers
         return self._backend.readout(state)
 
@@ -182,12 +183,12 @@ def carrier_of(card: Card, backend: Backend, symbols: int, sessions: Sessions) -
     Raises:
         ModelError: it wants to stream, and its network cannot.
     """
-    shape = (len(card.features), card.lookback)
+    scale = Scaling(card.normalization)
     if card.state_mode == "streaming":
         if not backend.state_size:
             told = 'its card says state_mode "streaming", and its network has no advance, readout and state_size'
             raise ModelError(f"model {card.name!r}: {told}")
-        return Streaming(backend, symbols, card, sessions)
+        return Streaming(backend, scale, symbols, card, sessions)
     if card.state_mode == "window" and backend.state_size and card.lookback > 1:
-        return PreRolled(backend, symbols, shape)
-    return Windows(backend)
+        return PreRolled(backend, scale, symbols)
+    return Windows(backend, scale)

@@ -54,7 +54,7 @@ def test_the_plain_network_says_what_the_engine_says(tmp_path: Path) -> None:
     """It is the same file, so that only what stands around it is compared."""
     bundle = open_bundle(lstm_file(tmp_path), allowed=None, now_ns=0)
     windows = np.random.default_rng(1).normal(size=(300, LSTM.features, LSTM.lookback)).astype(np.float32)
-    _, plain = backtest.forwards(plain_network(bundle), windows, 128)
+    _, plain = backtest.forwards(plain_network(bundle), bundle.card.normalization.apply(windows), 128)
     ours = scorer_of(bundle, ("S",), Sessions("24/7"), device="cpu").together(windows)
     np.testing.assert_allclose(plain, ours, atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_onnx_runtime_says_what_torch_says() -> None:
     [window] = stac.windows(stac.STAC_ML["A"], 1)
     with torch.inference_mode():
         wanted = network(torch.from_numpy(window)).numpy()
-    np.testing.assert_allclose(theirs(stac.due_of(window))[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(theirs(stac.due_of(0, window))[0], wanted, atol=1e-5)
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import pytest
 from engine.clock import Sessions
 from engine.errors import ConfigError, ModelError, TapeError
 from engine.events import HOUR_NS
-from engine.model.card import Normalization
 from engine.model.features import FeatureSet
+from engine.model.normalization import Normalization
 from engine.plugins import FEED, load
 from research import dataset
 from tests.research.markets import START_NS, SYMBOLS, random_walk, training, write_tape

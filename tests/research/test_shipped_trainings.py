@@ -12,8 +12,8 @@ import torch
 from msgspec import structs
 
 from engine.events import Bar, MarketEvent
-from engine.model.card import Normalization
 from engine.model.fit import fit_normalization
+from engine.model.normalization import Normalization
 from research import dataset, experiment
 from research.config import TrainConfig, load
 from research.dataset import Examples

@@ -15,10 +15,10 @@ from engine.clock import ManualClock, Sessions
 from engine.config import from_dict
 from engine.errors import ModelError
 from engine.events import MINUTE_NS, Bar, MarketEvent
-from engine.model.card import Normalization
 from engine.model.deploy import Deployer
 from engine.model.fit import fit_normalization
 from engine.model.live_lane import LiveLane
+from engine.model.normalization import Normalization
 from engine.model.scorer import Scorer
 from engine.model.states import Due
 from engine.strategy import Strategy
@@ -75,7 +75,7 @@ async def test_what_a_live_model_is_shown_is_its_training_set_bit_for_bit(
     def recording(scorer: Scorer, due: Due) -> Any:
         outputs = scored(scorer, due)
         names = [scorer.symbols[row] for row in due.rows.tolist()]
-        for name, ts_ns, window in zip(names, due.ts_event_ns.tolist(), due.inputs, strict=True):
+        for name, ts_ns, window in zip(names, due.ts_event_ns.tolist(), due.windows, strict=True):
             shown[name, ts_ns] = window.tobytes()
         return outputs
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from engine.clock import Sessions
 from engine.events import MINUTE_NS
-from engine.model.card import Card, FeatureSpec, Golden, Normalization, Output
+from engine.model.card import Card, FeatureSpec, Golden, Output
 from engine.model.features import FeatureSet
+from engine.model.normalization import Normalization
 
 SPECS = (FeatureSpec("returns"), FeatureSpec("rsi", {"window": 3}))
 LOOKBACK = 5

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from engine.clock import Sessions
 from engine.events import MINUTE_NS
 from engine.model.backends import save_bundle
-from engine.model.card import Card, FeatureSpec, Golden, Normalization, Output
+from engine.model.card import Card, FeatureSpec, Golden, Output
 from engine.model.features import FeatureSet
+from engine.model.normalization import Normalization
 
 torch.set_num_threads(1)
 

@@ -23,7 +23,8 @@ from engine.errors import ModelError
 from engine.events import DAY_NS
 from engine.model import bundle
 from engine.model.archive import CARD, TEXT_BYTES_MAX, Archive
-from engine.model.card import Card, Golden, Normalization, Output, Reference, decode
+from engine.model.card import Card, Golden, Output, Reference, decode
+from engine.model.normalization import Normalization
 from tests.engine.model.bundles import LOOKBACK, NAME, card, rewritten, save
 from tests.runs import REPOSITORY
 

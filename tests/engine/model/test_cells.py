@@ -14,7 +14,9 @@ from engine.errors import ModelError
 from engine.model.backends import Floats, load_backend
 from engine.model.bundle import open_bundle
 from engine.model.cells import LstmCells
+from engine.model.normalization import Normalization, Scaling
 from engine.model.states import Due, PreRolled
+from research.outputs import Scale
 from tests.engine.model import nets
 
 FEATURES = len(nets.SPECS)
@@ -22,6 +24,21 @@ FEATURES = len(nets.SPECS)
 
 def backend_of(folder: Path, net: nn.Module) -> Any:
     return load_backend(open_bundle(nets.bundle(folder, net, golden=None), allowed=None, now_ns=0), "cpu")
+
+
+SCALE = Scaling(Normalization("z_score", (0.1,) * FEATURES, (2.0,) * FEATURES, (-1.0, 1.0)))
+
+
+def due_of(walk: Floats, first: int) -> Due:
+    """The windows that begin at some bar of a walk, of all its symbols."""
+    window, rows = walk[:, :, first : first + nets.LOOKBACK].copy(), np.arange(len(walk))
+    return Due(first, rows, rows, np.full(len(walk), first), window, window[:, :, -1].copy())
+
+
+def whole(backend: Any, due: Due) -> Floats:
+    """What the whole windows say."""
+    found: Floats = backend.score(SCALE(due.windows))
+    return found
 
 
 def random(*shape: int) -> Floats:
@@ -44,23 +61,31 @@ def test_a_pre_rolled_window_says_what_the_whole_window_says(tmp_path: Path, sym
     backend = backend_of(tmp_path, nets.Recurrent(FEATURES))
     if not by_cells:
         backend.cells = None
-    carrier, rows = PreRolled(backend, symbols, (FEATURES, nets.LOOKBACK)), np.arange(symbols)
+    carrier = PreRolled(backend, SCALE, symbols)
     walk = random(symbols, FEATURES, nets.LOOKBACK + 4)
     for first in range(5):
-        window = walk[:, :, first : first + nets.LOOKBACK].copy()
-        due = Due(first, rows, rows, rows, window, window[:, :, -1])
-        np.testing.assert_allclose(carrier.score(due), backend.score(window), atol=1e-6)
+        due = due_of(walk, first)
+        np.testing.assert_allclose(carrier.score(due), whole(backend, due), atol=1e-6)
         carrier.settle(due)
+    assert carrier._foreseen.tolist() == [5] * symbols
+
+
+def test_a_bar_that_is_not_the_next_one_is_read_with_its_whole_window(tmp_path: Path) -> None:
+    """One symbol misses a bar, the other does not: each has the score of its own window."""
+    backend = backend_of(tmp_path, nets.Recurrent(FEATURES))
+    carrier, walk = PreRolled(backend, SCALE, 2), random(2, FEATURES, nets.LOOKBACK + 2)
+    carrier.settle(due_of(walk, 0))
+    after = due_of(walk, 1)._replace(numbers=np.array([1, 2]))
+    after.windows[1] = walk[1, :, 2:]
+    after.newest[1] = walk[1, :, -1]
+    np.testing.assert_allclose(carrier.score(after), whole(backend, after), atol=1e-6)
 
 
 def test_a_window_that_could_not_be_read_ahead_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state of another window is never taken for its own."""
     backend = backend_of(tmp_path, nets.Recurrent(FEATURES))
-    carrier, rows = PreRolled(backend, 1, (FEATURES, nets.LOOKBACK)), np.arange(1)
-    walk = random(1, FEATURES, nets.LOOKBACK + 1)
-    before, after = (
-        Due(0, rows, rows, rows, window, window[:, :, -1]) for window in (walk[:, :, :-1].copy(), walk[:, :, 1:].copy())
-    )
+    carrier, walk = PreRolled(backend, SCALE, 1), random(1, FEATURES, nets.LOOKBACK + 1)
+    before, after = due_of(walk, 0), due_of(walk, 1)
 
     def fail(*_: Any) -> Any:
         raise ModelError("out of memory")
@@ -69,7 +94,7 @@ def test_a_window_that_could_not_be_read_ahead_is_read_whole(tmp_path: Path, mon
         patch.setattr(backend, "advance", fail)
         with pytest.raises(ModelError):
             carrier.settle(before)
-    np.testing.assert_allclose(carrier.score(after), backend.score(after.inputs), atol=1e-6)
+    np.testing.assert_allclose(carrier.score(after), whole(backend, after), atol=1e-6)
 
 
 class Gated(nn.Module):
@@ -113,3 +138,43 @@ def test_another_network_has_no_cells(tmp_path: Path, cells: nn.Module) -> None:
 def test_an_lstm_has_cells(tmp_path: Path) -> None:
     """The sibling of those that have none."""
     assert isinstance(backend_of(tmp_path, nets.Recurrent(FEATURES, 4, 1)).cells, LstmCells)
+
+
+class Spoken(nn.Module):
+    """An LSTM whose readout goes through something more."""
+
+    def __init__(self, speak: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.speak = nets.Recurrent(FEATURES), speak
+        self.state_size = self.inner.state_size
+
+    def forward(self, windows: Tensor) -> Tensor:
+        return self.readout(self.inner.advance(windows, torch.zeros(windows.shape[0], self.state_size)))
+
+    @torch.jit.export
+    def advance(self, steps: Tensor, state: Tensor) -> Tensor:
+        return self.inner.advance(steps, state)
+
+    @torch.jit.export
+    def readout(self, state: Tensor) -> Tensor:
+        return self.speak(self.inner.readout(state))
+
+
+@pytest.mark.parametrize(
+    "speak",
+    [nn.Identity(), Scale(0.3, 1e-4), nn.Sequential(nn.Linear(1, 3), nn.Linear(3, 1))],
+    ids=["bare", "scaled", "linear"],
+)
+def test_a_linear_readout_is_read_from_its_weights(tmp_path: Path, speak: nn.Module) -> None:
+    """To a few roundings of the largest output, also where the bias is far larger than what the weights add to it."""
+    backend = backend_of(tmp_path, Spoken(speak))
+    state = np.tanh(random(5, backend.state_size))
+    np.testing.assert_allclose(backend.cells.readout(state), backend.readout(state), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("speak", [nn.Sigmoid(), nn.Hardtanh(-30.0, 30.0), nn.ReLU()])
+def test_a_readout_that_bends_anywhere_stays_the_network_s(tmp_path: Path, speak: nn.Module) -> None:
+    """One that is linear near zero and flat far out is not taken for linear either."""
+    cells = backend_of(tmp_path, Spoken(speak)).cells
+    assert cells is not None
+    assert cells.head is None

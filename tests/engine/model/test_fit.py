@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ModelError
-from engine.model.card import Normalization
 from engine.model.fit import fit_normalization
+from engine.model.normalization import Normalization
 
 rng = np.random.default_rng(3)
 WINDOWS = (rng.normal(size=(500, 3, 6)) * [[1.0], [50.0], [0.001]] + [[0.0], [9.0], [1.0]]).astype(np.float32)

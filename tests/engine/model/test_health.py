@@ -14,6 +14,7 @@ from engine.errors import ModelError
 from engine.events import DAY_NS, MINUTE_NS, Denied, ModelStatus, Signal, TradingStateChanged
 from engine.model.card import Output, Reference
 from engine.model.health import Health, Horizon, calibration_error, ks, psi
+from engine.model.normalization import Normalization
 from engine.model.rivals import Board
 from engine.model.states import Due
 from engine.report import Result
@@ -119,7 +120,8 @@ def observed(health: Health, *, shift: float = 0.0, output_shift: float = 0.0, t
 
 def watching(card: Any = None, **over: Any) -> Health:
     config = HealthConfig(**({"look_every_count": 50} | over))
-    return Health(config, card or nets.card(reference=reference()), ("AAA", "BBB"))
+    plain = nets.card(reference=reference(), normalization=Normalization())
+    return Health(config, card or plain, ("AAA", "BBB"))
 
 
 def test_a_healthy_model_is_told_healthy() -> None:
