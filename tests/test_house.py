@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,11 @@ PYTHON = [name for name in FILES if name.endswith(".py")]
 CODE = [name for name in PYTHON if name.startswith(SOURCE)]
 TESTS = [name for name in PYTHON if name.startswith("tests/")]
 TEXT = {name: (ROOT / name).read_text("utf-8", errors="replace") for name in FILES}
-TREES = {name: ast.parse(TEXT[name], name) for name in PYTHON}
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse(TEXT[name], name)
 
 
 def _found(names: list[str], pattern: str) -> list[str]:
@@ -60,7 +65,7 @@ def _found(names: list[str], pattern: str) -> list[str]:
 
 
 def _functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in ast.walk(_tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 # --- who may know what -----------------------------------------------------------------------------------------------
@@ -87,7 +92,7 @@ def test_wall_clock_and_chance_live_behind_the_clock_and_a_seed() -> None:
     for name in CODE:
         if name == "engine/clock.py":
             continue
-        for node in ast.walk(TREES[name]):
+        for node in ast.walk(_tree(name)):
             if isinstance(node, ast.Attribute) and IMPURE.match(ast.unparse(node)):
                 found.append(f"{name}:{node.lineno}: {ast.unparse(node)}")
             if isinstance(node, ast.ImportFrom) and node.module in ("time", "random", "uuid", "secrets"):
@@ -123,7 +128,7 @@ def _code_lines(name: str) -> int:
     """Count the lines that are neither empty nor comments nor docstrings."""
     prose = {
         line
-        for node in ast.walk(TREES[name])
+        for node in ast.walk(_tree(name))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         for line in range(node.lineno, (node.end_lineno or 0) + 1)
     }
@@ -134,7 +139,7 @@ def _code_lines(name: str) -> int:
 
 
 def _imported(name: str) -> list[str | None]:
-    found = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Import | ast.ImportFrom)]
+    found = [node for node in ast.walk(_tree(name)) if isinstance(node, ast.Import | ast.ImportFrom)]
     return [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in found]
 
 
@@ -163,7 +168,7 @@ def test_no_file_or_class_has_a_name_that_says_nothing() -> None:
     classes = [
         f"{name}: {node.name}"
         for name in CODE
-        for node in ast.walk(TREES[name])
+        for node in ast.walk(_tree(name))
         if isinstance(node, ast.ClassDef) and pattern.search(node.name) and node.name != "RiskManager"
     ]
     assert classes == []
@@ -176,7 +181,7 @@ def test_a_time_carries_its_unit_in_its_name() -> None:
     """`timeout_s`, never `timeout`: parameters, fields and options. A text such as `5min` carries it in its value."""
     found = []
     for name in CODE:
-        for node in ast.walk(TREES[name]):
+        for node in ast.walk(_tree(name)):
             if not isinstance(node, ast.arg | ast.AnnAssign) or node.annotation is None:
                 continue
             called = node.arg if isinstance(node, ast.arg) else ast.unparse(node.target).removeprefix("self.")
@@ -200,7 +205,7 @@ def test_an_ignored_check_says_which_and_why() -> None:
     assert [
         f"{name}:{node.lineno}"
         for name in CODE
-        for node in ast.walk(TREES[name])
+        for node in ast.walk(_tree(name))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or re.search(r"\b(Base)?Exception\b", ast.unparse(node.type)))
         and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
@@ -215,7 +220,7 @@ def test_nothing_is_left_for_later() -> None:
 
 def test_every_test_is_a_sentence_with_its_property() -> None:
     """A test's name says what holds, its docstring why that matters; every test module has one too."""
-    assert [name for name in TESTS if ast.get_docstring(TREES[name]) is None] == []
+    assert [name for name in TESTS if ast.get_docstring(_tree(name)) is None] == []
     assert [
         f"{name}:{function.lineno}: {function.name}"
         for name in TESTS
