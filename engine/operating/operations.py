@@ -114,17 +114,21 @@ class Operations:
         await self._stack.aclose()
 
     async def run(self) -> None:
-        """Give signs of life and keep a lookout, until canceled."""
-        watching = None
+        """Give signs of life and keep a lookout, until canceled; what goes wrong in it ends the run."""
+        watching: list[asyncio.Task[None]] = []
         if self._metrics is not None:
-            watching = asyncio.create_task(self._metrics.watch_loop(self._clock), name="loop lag")
+            watching.append(asyncio.create_task(self._metrics.watch_loop(self._clock), name="loop lag"))
         try:
             while True:
                 self.look()
                 await asyncio.sleep(BEAT_EVERY_S)
+                for task in watching:
+                    if task.done():
+                        task.result()  # it ends by an error alone
         finally:
-            if watching is not None:
-                watching.cancel()
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
 
     def look(self) -> None:
         """Give one sign of life, and look around once."""

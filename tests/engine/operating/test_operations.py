@@ -15,6 +15,7 @@ from engine.errors import ConfigError, JournalWriteError
 from engine.events import SECOND_NS, Command, OrderUpdate
 from engine.operating import alerts, control, heartbeat, operations, watchdog
 from engine.operating.control import FOLDER, Request
+from engine.operating.metrics import MetricsServer
 from engine.operating.operations import Operations
 from tests.engine.operating.operated import Operated
 
@@ -142,6 +143,21 @@ async def test_an_operated_daemon_beats_until_it_is_stopped(
         assert beating.cancelled()
 
 
+async def test_a_look_at_the_loop_that_fails_ends_the_run(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error comes out of `run`, at the next beat, and is not lost in a task that nobody awaits."""
+    monkeypatch.setattr(operations, "BEAT_EVERY_S", 0)
+
+    async def fails(*_: object) -> None:
+        raise ZeroDivisionError("loop lag")
+
+    monkeypatch.setattr(MetricsServer, "watch_loop", fails)
+    async with operating(tmp_path, metrics={"port": port}) as (_, here):
+        with pytest.raises(ZeroDivisionError, match="loop lag"):
+            await here.run()
+
+
 async def test_the_watchdog_is_started_with_the_daemon_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +183,22 @@ async def test_a_reload_reaches_the_alerts(tmp_path: Path) -> None:
             reply = await asyncio.to_thread(control.request, tmp_path, Request("reload", config=tree))
         assert reply.told == "changed alerts.repeat_after_s"
         assert here.alerts.settings.repeat_after_s == 7.0
+
+
+async def test_a_reload_of_a_webhook_that_leads_nowhere_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the alerts nor the log's level, which is named beside it."""
+    monkeypatch.delenv("NOT_SET", raising=False)
+    async with operating(tmp_path) as (daemon, here):
+        tree = daemon.config.resolved()
+        tree["alerts"] |= {"repeat_after_s": 7.0, "webhook_env": "NOT_SET"}
+        tree["log"]["level"] = "debug"
+        before = here.alerts.settings
+        reply = await asyncio.to_thread(control.request, tmp_path, Request("reload", config=tree))
+        assert (reply.ok, reply.told) == (False, "alerts.webhook_env names NOT_SET, which is not set")
+        assert here.alerts.settings is before
+        assert daemon.run.config.log.level == "info"
 
 
 async def test_a_halt_at_the_very_end_is_still_alerted(tmp_path: Path) -> None:
