@@ -60,16 +60,17 @@ class JournalWriteError(JournalError):
 class Divergence(JournalError):
     """A re-run produced something else than the journal holds.
 
-    Attributes: `seq`, the record's number from 1; `recorded` and `replayed`, the two JSON lines (`""` for none).
+    Attributes: `seq`, the record's number from 1; `recorded` and `replayed`, the two JSON lines (`""` for none), which
+    `names` calls otherwise where two runs were recorded.
     """
 
     exit_code = 5
 
-    def __init__(self, seq: int, recorded: str, replayed: str) -> None:
-        where = _difference(recorded, replayed)
-        super().__init__(
-            f"record {seq} differs{where}\n  recorded: {recorded or '(nothing)'}\n  replayed: {replayed or '(nothing)'}"
-        )
+    def __init__(
+        self, seq: int, recorded: str, replayed: str, names: tuple[str, str] = ("recorded", "replayed")
+    ) -> None:
+        lines = (f"\n  {name}: {line or '(nothing)'}" for name, line in zip(names, (recorded, replayed), strict=True))
+        super().__init__(f"record {seq} differs{_difference(recorded, replayed)}{''.join(lines)}")
         self.seq, self.recorded, self.replayed = seq, recorded, replayed
 
 

@@ -63,7 +63,7 @@ def compare(first: Path, second: Path) -> Agreement:
     for kinds in (DECISIONS, (Fill,)):
         for one, other in zip_longest(_of(first, kinds), _of(second, kinds)):
             if one is None or other is None or _told(one[1]) != _told(other[1]):
-                raise Divergence((one or other)[0], _line(one), _line(other))
+                raise Divergence((one or other)[0], _line(one), _line(other), ("the first run", "the other run"))
             name = NAMES[type(one[1])]
             counts[name] = counts.get(name, 0) + 1
             apart_ns = max(apart_ns, abs(one[1].ts_event_ns - other[1].ts_event_ns))

@@ -75,6 +75,8 @@ def test_the_command_says_what_differs_and_exits_with_five(tmp_path: Path, capsy
     assert main(["compare", str(first), str(second)]) == 5
     told = capsys.readouterr().err
     assert "record 2 differs" in told
-    assert '"side":"sell"' in told
+    lines = told.splitlines()[1:]
+    assert [line.split(": ")[0] for line in lines] == ["  the first run", "  the other run"]
+    assert ['"side":"sell"' in line for line in lines] == [False, True]
     assert main(["compare", str(first), str(first)]) == 0
     assert "orders 1, denials 1: the same" in capsys.readouterr().out
