@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.commands.options import ConfigPath, Overrides, naming
+from engine.commands.options import Overrides, TrainingPath, naming
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ Resume = Annotated[
 ]
 
 
-def command(path: ConfigPath, overrides: Overrides = None, resume: Resume = False) -> None:
+def command(path: TrainingPath, overrides: Overrides = None, resume: Resume = False) -> None:
     """Train what a configuration describes; write the bundle, its report and the line of the trial."""
     from research import config, news_config
 

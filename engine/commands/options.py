@@ -10,6 +10,7 @@ import typer
 from engine.errors import ConfigError
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.", show_default=False)]
+TrainingPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The training's TOML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
