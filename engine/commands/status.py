@@ -58,7 +58,7 @@ def _page(status: DaemonStatus) -> RenderableType:
         f"equity {status.equity_usd:,.2f}  P&L {status.pnl_usd:+,.2f}  cash {status.cash_usd:,.2f} USD"
         f"  fees {status.fees_usd:,.2f}",
         f"{status.events:,} events, {status.events_per_s:,.0f}/s, {status.inbox} waiting{quiet}",
-        f"{status.approvals} approved, {sum(status.denials.values())} denied, {status.fills} fills",
+        f"{status.approvals} approved, {sum(status.denials.values())} denied, {_counted(status.fills, 'fill')}",
     ]  # fmt: skip
     counted = {"denied": status.denials, "over budget": status.over_budget, **status.streams}
     for name, counts in counted.items():
@@ -69,9 +69,8 @@ def _page(status: DaemonStatus) -> RenderableType:
     if status.halted_strategies:
         lines.append(Text(f"halted strategies: {', '.join(status.halted_strategies)}", style="bold red"))
     if status.alerts_unacknowledged:
-        lines.append(
-            Text(f"{status.alerts_unacknowledged} alerts to acknowledge: onetape acknowledge", style="bold red")
-        )
+        waiting = _counted(status.alerts_unacknowledged, "alert")
+        lines.append(Text(f"{waiting} to acknowledge: onetape acknowledge", style="bold red"))
     for title, names, rows in _tables(status):
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         for name in names:
@@ -81,6 +80,10 @@ def _page(status: DaemonStatus) -> RenderableType:
         if rows:
             lines.append(table)
     return Group(*lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _tables(status: DaemonStatus) -> Iterator[tuple[str, Sequence[str], list[Sequence[str]]]]:

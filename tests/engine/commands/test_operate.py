@@ -120,7 +120,7 @@ def test_status_shows_what_a_person_wants_to_know(daemon: Daemon, capsys: pytest
     for words in (
         "demo (paper)", "active", "pid 7", "equity 100,100.50", "P&L +100.50", "12,345 events, 67/s, 3 waiting",
         "newest 1.5 s ago", "AAA", "-2.5", "demo-one-9", "2/5", "denied: C02 order_notional 2", "stocks: frames 10",
-        "halted strategies: two", "1 alerts to acknowledge", "health of lstm: drift_psi 0.123",
+        "halted strategies: two", "1 alert to acknowledge", "health of lstm: drift_psi 0.123",
     ):  # fmt: skip
         assert words in shown
     assert "malformed" not in shown  # what is zero is no news
