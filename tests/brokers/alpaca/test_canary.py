@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import os
 import signal
 import sys
@@ -22,7 +23,10 @@ from aiohttp import web
 
 from brokers.alpaca.keys import Keys
 from engine import journal
+from engine.errors import StrategyError
 from engine.events import OrderUpdate, StrategyHalted
+from engine.operating import watchdog
+from engine.operating.control import FOLDER
 from tests.brokers.alpaca_server.local import Local, day, running
 
 ONETAPE = Path(sys.executable).with_name("onetape")
@@ -91,7 +95,7 @@ level = "debug"
 webhook_env = "CANARY_HOOK"
 repeat_after_s = 0
 [watchdog]
-start = true
+start = {watched}
 """
 
 
@@ -154,10 +158,16 @@ async def onetape(shown: Shown, hook: str, *words: str, until: Any = None) -> in
             process.kill()
 
 
-def write(folder: Path, url: str, feed: str = "alpaca", broker: str = "alpaca") -> None:
+def write(folder: Path, url: str, feed: str = "alpaca", broker: str = "alpaca", *, watched: bool = False) -> None:
     (folder / "leaky.py").write_text(LEAKY)
     (folder / "broken.py").write_text(BROKEN)
-    (folder / "run.toml").write_text(RUN.format(url=url, feed=feed, broker=broker))
+    (folder / "run.toml").write_text(RUN.format(url=url, feed=feed, broker=broker, watched=str(watched).lower()))
+
+
+def wait_for_its_end(lock: Path) -> None:
+    """Wait until the watchdog, which holds this, has seen that the daemon ended as it should, and ends too."""
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 async def arm(local: Local) -> None:
@@ -178,7 +188,7 @@ async def test_canary_keys_are_in_no_file_and_no_word_of_a_day_that_goes_wrong(t
     settings = {"key_id": KEY, "secret_key": SECRET, "start": "subscribed", "speed": 600.0}
     async with running(day(), **settings) as local, hooked(shown) as hook:  # type: ignore[arg-type]  # its options
         local.http.headers.update({"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET})
-        write(tmp_path, local.url)
+        write(tmp_path, local.url, watched=True)
         assert await onetape(shown, hook, "run", "run.toml", "--check") == 0
         await arm(local)
 
@@ -191,7 +201,8 @@ async def test_canary_keys_are_in_no_file_and_no_word_of_a_day_that_goes_wrong(t
 
         code = await onetape(shown, hook, "run", "run.toml", until=is_over)
         fired = await local.fired()
-    assert code == 0, shown.texts
+    assert code == StrategyError.exit_code, shown.texts
+    await asyncio.to_thread(wait_for_its_end, tmp_path / "out" / FOLDER / watchdog.LOCK)
     assert min(fired[name] for name in ("refusal", "error", "told", "reason")) > 0, fired
     assert {"out/run.journal", "out/log.jsonl", "out/report.html", "out/watchdog.log"} <= {
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")
@@ -207,7 +218,10 @@ async def test_canary_keys_are_in_no_file_and_no_word_of_a_day_that_goes_wrong(t
 
 @pytest.mark.parametrize(("feed", "broker"), [("broken.py:Feed", "alpaca"), ("alpaca", "broken.py:Broker")])
 async def test_canary_keys_are_in_no_word_of_a_crash(tmp_path: Path, feed: str, broker: str) -> None:
-    """Our own bug, before and after the logs are set up: the traceback is shown, and what it must not show is not."""
+    """Our own bug, before and after the logs are set up: the traceback is shown, and what it must not show is not.
+
+    Without a watchdog, which would go on looking for a daemon that crashed.
+    """
     shown = Shown(tmp_path)
     settings = {"key_id": KEY, "secret_key": SECRET, "start": "subscribed", "speed": 600.0}
     async with running(day(), **settings) as local, hooked(shown) as hook:  # type: ignore[arg-type]  # its options
