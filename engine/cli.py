@@ -21,7 +21,7 @@ INTERRUPTED, BUG, DISK = 130, InvariantError.exit_code, 74
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 EPILOG = (
     "Exit codes: 0 clean, 2 configuration or input, 3 halted, 4 broker or feed, or no daemon answers, "
-    "5 divergence (verify), 70 our bug, 74 disk, 130 interrupted."
+    "5 divergence (verify, compare), 70 our bug, 74 disk, 130 interrupted."
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from engine.commands.options import Overrides, TrainingPath, naming
+from engine.commands.options import TrainingOverrides, TrainingPath, naming
 
 if TYPE_CHECKING:
     from engine.model.bundle import Bundle
@@ -38,7 +38,7 @@ class Decision(msgspec.Struct, frozen=True):
     confidence: float = 0.0
 
 
-def command(path: TrainingPath, overrides: Overrides = None) -> None:
+def command(path: TrainingPath, overrides: TrainingOverrides = None) -> None:
     """Train a challenger and promote it if it beats the model in use on held-out data, after costs."""
     from engine.errors import ConfigError
     from research import config, news_config

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.commands.options import Overrides, TrainingPath, naming
+from engine.commands.options import TrainingOverrides, TrainingPath, naming
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,8 @@ Resume = Annotated[
 ]
 
 
-def command(path: TrainingPath, overrides: Overrides = None, resume: Resume = False) -> None:
-    """Train what a configuration describes; write the bundle, its report and the line of the trial."""
+def command(path: TrainingPath, overrides: TrainingOverrides = None, resume: Resume = False) -> None:
+    """Train what a configuration describes; write the model's file, its report and a line in the ledger of trials."""
     from research import config, news_config
 
     if news_config.is_about_texts(path):
@@ -34,7 +34,7 @@ def command(path: TrainingPath, overrides: Overrides = None, resume: Resume = Fa
     typer.echo(f"bundle: {bundle}\nreport: {wanted.out_dir / 'report.html'}")
 
 
-def read_texts(path: Path, overrides: Overrides = None, *, resume: bool = False) -> None:
+def read_texts(path: Path, overrides: list[str] | None = None, *, resume: bool = False) -> None:
     """Do the same for a model of texts."""
     from engine.errors import ConfigError
     from research import news_config, sentiment_report

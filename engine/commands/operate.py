@@ -19,7 +19,9 @@ ReduceOnly = Annotated[bool, typer.Option("--reduce-only", help="Only stop new e
 Direct = Annotated[
     bool, typer.Option("--direct", help="Go to the broker without the daemon: for when it does not answer.")
 ]
-Once = Annotated[bool, typer.Option("--once", help="End when the daemon ends as it should.")]
+Once = Annotated[
+    bool, typer.Option("--once", help="End with a daemon that ends as it should, not with one that is killed.")
+]
 
 
 def halt(path: RunPath, reason: Reason = "", reduce_only: ReduceOnly = False) -> None:
@@ -54,8 +56,11 @@ def flatten(path: RunPath, reason: Reason = "", yes: Yes = False) -> None:
 
 def override(
     path: RunPath,
-    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="A key of the table risk.", show_default=False)],
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is for a while.", show_default=False)],
+    limit: Annotated[
+        str,
+        typer.Argument(metavar="LIMIT", help="A limit of the table [risk], such as max_order_qty.", show_default=False),
+    ],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is to be meanwhile.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the journal.")],
     minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="For how long, 15 at most.")] = 15.0,
     yes: Yes = False,

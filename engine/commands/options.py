@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,15 +11,15 @@ from engine.errors import ConfigError
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.", show_default=False)]
 TrainingPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The training's TOML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override one key of the file, such as strategies.cross.params.fast=5; may be repeated.",
-        show_default=False,
-    ),
-]
+
+
+def _overriding(example: str) -> Any:
+    told = f"Override one key of the file, such as {example}; may be repeated."
+    return typer.Option("--set", metavar="KEY=VALUE", help=told, show_default=False)
+
+
+Overrides = Annotated[list[str] | None, _overriding("strategies.cross.params.fast=5")]
+TrainingOverrides = Annotated[list[str] | None, _overriding("fit.epochs_max=5")]
 
 
 @contextmanager

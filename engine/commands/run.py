@@ -13,7 +13,12 @@ Live = Annotated[bool, typer.Option("--live", help="Second key to real money: ne
 Anew = Annotated[bool, typer.Option("--anew", help="Begin a new run; the journal that is there is kept beside it.")]
 
 Account = Annotated[
-    str, typer.Option("--account", metavar="NUMBER", help="Third key, only where nobody can type it at a terminal.")
+    str,
+    typer.Option(
+        "--account",
+        metavar="NUMBER",
+        help="Third key to real money: its account, where nobody can type that at a terminal.",
+    ),
 ]
 
 

@@ -112,6 +112,9 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_bytes().decode()
         return text, tomllib.loads(text)
+    except IsADirectoryError:
+        first = min(path.glob("*.toml"), default="")
+        raise ConfigError(f"{path} is a folder; name a TOML file{first and f', such as {first}'}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine import cli, errors, logs, plugins
+from research.config import FitConfig
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["onetape.commands"]
@@ -43,6 +44,16 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     """Each subcommand imports, and its `--help` says how it is used."""
     assert cli.main([name, "--help"]) == 0
     assert f"onetape {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["train", "retrain"])
+def test_a_training_is_asked_for_its_own_file_and_keys(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which has no strategies; the key that the help names is one of a training's."""
+    assert cli.main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "The training's TOML file." in shown
+    assert "fit.epochs_max=5" in shown
+    assert "epochs_max" in FitConfig.model_fields
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -303,7 +303,9 @@ def test_two_strategies_of_one_name_are_refused(write: Write) -> None:
 def test_a_file_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
     """Missing, a folder, not text."""
     assert told(tmp_path / "gone.toml") == "cannot read gone.toml: No such file or directory"
-    assert "Is a directory" in told(tmp_path)
+    assert told(tmp_path).endswith(" is a folder; name a TOML file")
+    (tmp_path / "run.toml").write_text(RUN)
+    assert told(tmp_path).endswith(f" is a folder; name a TOML file, such as {tmp_path.name}/run.toml")
     (tmp_path / "binary.toml").write_bytes(b"name = '\xff'")
     assert told(tmp_path / "binary.toml") == "binary.toml: not UTF-8 text (byte 8)"
 
