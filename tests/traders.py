@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from engine import Bar, Fill, News, Order, Quote, Strategy, Timer, Trade
+from engine import Bar, Fill, News, Order, Quote, Signal, Strategy, Timer, Trade
 
 ABSURD: tuple[dict[str, Any], ...] = (
     {"qty": float("nan")}, {"qty": float("inf")}, {"qty": -5}, {"qty": 0}, {}, {"qty": 1, "type": "iceberg"},
@@ -238,3 +238,14 @@ class Told(Strategy):
                 self.buy(symbol, 1, limit_price=1 + place / 100)
         elif word in ("buy", "sell"):
             self.submit_order(symbol, word, int(number), limit_price=float(limit[1]) if limit else None)
+
+
+class Follower(Strategy):
+    """Holds ten where the score has risen, none where it has fallen."""
+
+    def on_start(self) -> None:
+        self.before: dict[str, float] = {}
+
+    def on_signal(self, signal: Signal) -> None:
+        self.order_target(signal.symbol, 10 if signal.score > self.before.get(signal.symbol, 0.0) else 0)
+        self.before[signal.symbol] = signal.score

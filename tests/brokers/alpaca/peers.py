@@ -7,7 +7,7 @@ import heapq
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgpack
@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from brokers.alpaca.keys import Keys
 from engine.clock import ManualClock
+from engine.errors import TradingError
 from engine.events import SECOND_NS
 
 KEYS = Keys("PKTESTCANARYKEY", "canary-secret-of-the-tests")
@@ -61,6 +62,21 @@ class Time(ManualClock):
     def next_s(self) -> float:
         """Seconds until the next sleeper is due."""
         return min((due - self.ts_ns for due, _, future in self._sleepers if not future.done()), default=-1) / SECOND_NS
+
+
+async def ended(running: asyncio.Task[None]) -> TradingError:
+    """Wait for a feed or a broker to give up, and return why."""
+    await until(running.done, "the end")
+    error = running.exception()
+    assert isinstance(error, TradingError)
+    return error
+
+
+async def stopped(running: asyncio.Task[None]) -> None:
+    """Cancel a feed or a broker, whatever it may have ended with by now."""
+    running.cancel()
+    with suppress(asyncio.CancelledError, TradingError):
+        await running
 
 
 async def settle(turns: int = 30) -> None:
@@ -168,6 +184,17 @@ class DataPeer:
 
 
 Reply = tuple[int, Any] | Exception | Callable[[web.Request], Any]
+
+
+def held_back(status: int, body: Any) -> tuple[asyncio.Event, Reply]:
+    """Return a reply that is given when the event is set, and that event."""
+    gate = asyncio.Event()
+
+    async def late(_request: web.Request) -> tuple[int, Any]:
+        await gate.wait()
+        return status, body
+
+    return gate, late
 
 
 class RestPeer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from brokers.alpaca.settings import BrokerSettings
 from brokers.alpaca.wire import format_ns
 from engine.errors import TradingError
 from engine.events import SECOND_NS, Approved, Fill, Intent, Link, OrderUpdate
-from tests.brokers.alpaca.peers import ENVIRON, OPEN_NS, RestPeer, Time, TradePeer, settle, until
+from tests.brokers.alpaca.peers import ENVIRON, OPEN_NS, RestPeer, Time, TradePeer, ended, settle, stopped, until
 
 NOW = format_ns(OPEN_NS)
 BY_CLIENT = "/v2/orders:by_client_order_id"
@@ -115,10 +115,7 @@ class BrokerRig:
             await settle()
 
     async def ended(self) -> TradingError:
-        await until(self.running.done, "the broker's end")
-        error = self.running.exception()
-        assert isinstance(error, TradingError)
-        return error
+        return await ended(self.running)
 
 
 @asynccontextmanager
@@ -136,6 +133,4 @@ async def broker_rig(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIt
         try:
             yield rig
         finally:
-            rig.running.cancel()
-            with suppress(asyncio.CancelledError, TradingError):
-                await rig.running
+            await stopped(rig.running)

@@ -24,8 +24,10 @@ from tests.brokers.alpaca.peers import (
     RestPeer,
     Time,
     bar,
+    ended,
     settle,
     stamp,
+    stopped,
     until,
 )
 from tests.runs import at
@@ -63,11 +65,7 @@ class Rig:
         return self.data.last
 
     async def ended(self) -> TradingError:
-        """Wait for the feed to give up, and return why."""
-        await until(self.running.done, "the feed's end")
-        error = self.running.exception()
-        assert isinstance(error, TradingError)
-        return error
+        return await ended(self.running)
 
 
 @asynccontextmanager
@@ -84,9 +82,7 @@ async def rigged(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterat
         try:
             yield rig
         finally:
-            rig.running.cancel()
-            with suppress(asyncio.CancelledError, TradingError):
-                await rig.running
+            await stopped(rig.running)
 
 
 # --- greeting --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.events import OrderUpdate
-from tests.brokers.alpaca.peers import settle, until
+from tests.brokers.alpaca.peers import held_back, settle, until
 from tests.brokers.alpaca.rig import BY_CLIENT, FILLS, activity, broker_rig, fill, record, update
 
 ORDERS = "/v2/orders"
@@ -208,12 +208,7 @@ async def test_a_fill_before_the_answer_is_booked_under_our_id(monkeypatch: pyte
     """O07: the order is known by the id that we gave it, not by what the answer will say."""
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
-        gate = asyncio.Event()
-
-        async def late(_request: Any) -> tuple[int, Any]:
-            await gate.wait()
-            return 200, record("o1", "filled", filled_qty="100")
-
+        gate, late = held_back(200, record("o1", "filled", filled_qty="100"))
         rig.rest.on("POST", ORDERS, late)
         rig.submit()
         await until(lambda: rig.rest.asked("POST", ORDERS))

@@ -16,7 +16,7 @@ from brokers.alpaca.executions import Execution, Executions
 from brokers.alpaca.records import STATUSES, Frame, UpdateRecord, canonical_symbol
 from engine.errors import BrokerError
 from engine.events import Command, Fill, Link, OrderUpdate
-from tests.brokers.alpaca.peers import settle, until
+from tests.brokers.alpaca.peers import held_back, settle, until
 from tests.brokers.alpaca.rig import FILLS, BrokerRig, activity, broker_rig, fill, record, update
 
 ORDERS = "/v2/orders"
@@ -267,16 +267,9 @@ async def test_legs_are_known_by_their_place_in_the_parent(monkeypatch: pytest.M
 
 async def test_a_leg_that_speaks_before_its_parents_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """O07: only the parent's answer says whose leg it is."""
-    import asyncio
-
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
-        gate = asyncio.Event()
-
-        async def late(_request: Any) -> tuple[int, Any]:
-            await gate.wait()
-            return 200, record("o1", order_class="bracket", legs=LEGS)
-
+        gate, late = held_back(200, record("o1", order_class="bracket", legs=LEGS))
         rig.rest.on("POST", ORDERS, late)
         rig.submit("o1", **PRICES)
         await until(lambda: rig.rest.asked("POST", ORDERS))
@@ -468,16 +461,9 @@ async def test_a_cancel_that_is_refused_tells_how_the_order_stands(monkeypatch: 
 
 async def test_a_cancel_of_an_order_on_its_way_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The venue's id is in the answer that is still coming."""
-    import asyncio
-
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
-        gate = asyncio.Event()
-
-        async def late(_request: Any) -> tuple[int, Any]:
-            await gate.wait()
-            return 200, record("o1")
-
+        gate, late = held_back(200, record("o1"))
         rig.rest.on("POST", ORDERS, late)
         rig.rest.on("DELETE", "/v2/orders/venue-o1", (204, None))
         rig.submit()

@@ -17,8 +17,9 @@ from brokers.alpaca.records import ENDED
 from brokers.alpaca.settings import BrokerSettings, FeedSettings
 from brokers.alpaca.stream import AlpacaFeed
 from engine.clock import Sessions
-from engine.errors import BrokerError, TradingError
+from engine.errors import BrokerError
 from engine.events import SECOND_NS, Approved, Bar, Fill, Intent, Link, MarketEvent, OrderUpdate
+from tests.brokers.alpaca.peers import stopped
 from tests.brokers.alpaca_server.local import KEY, SECRET, Local, running
 
 SPEED = 100
@@ -150,9 +151,7 @@ async def trading(
         try:
             yield trader
         finally:
-            trader.running.cancel()
-            with suppress(asyncio.CancelledError, TradingError):
-                await trader.running
+            await stopped(trader.running)
 
 
 class Listener:
@@ -196,6 +195,4 @@ async def listening(
         try:
             yield listener
         finally:
-            listener.running.cancel()
-            with suppress(asyncio.CancelledError, TradingError):
-                await listener.running
+            await stopped(listener.running)

@@ -288,29 +288,16 @@ async def test_a_stepwise_trailing_stop_can_be_moved() -> None:
 
 async def test_legs_and_ended_days_may_be_left_out_of_the_open_list() -> None:
     """`legs_listed` off hides held legs; nested lists put them under their parent."""
+    bracket = {"type": "limit", "limit_price": "99", "order_class": "bracket", **LEGS}
     async with running(legs_listed=False) as local:
         await local.step(3)
-        await post(
-            local,
-            type="limit",
-            limit_price="99",
-            order_class="bracket",
-            take_profit={"limit_price": "105"},
-            stop_loss={"stop_price": "95"},
-        )
+        await post(local, **bracket)
         _, flat = await local.request("GET", "/v2/orders")
         _, nested = await local.request("GET", "/v2/orders", params={"nested": "true"})
         assert [len(flat), len(nested), len(nested[0]["legs"])] == [1, 1, 2]
     async with running() as local:
         await local.step(3)
-        await post(
-            local,
-            type="limit",
-            limit_price="99",
-            order_class="bracket",
-            take_profit={"limit_price": "105"},
-            stop_loss={"stop_price": "95"},
-        )
+        await post(local, **bracket)
         assert len((await local.request("GET", "/v2/orders"))[1]) == 3
 
 

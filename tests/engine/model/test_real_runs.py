@@ -15,10 +15,10 @@ from engine.events import Bar, Signal
 from engine.model.card import FeatureSpec
 from engine.model.lane import Lane
 from engine.model.rescore import rescore
-from engine.strategy import Strategy
 from tests.engine.model import nets
 from tests.engine.model.tapes import Tape, daily, minutes
 from tests.runs import configuration, strategy, write_tapes
+from tests.traders import Follower
 
 SPECS = (
     FeatureSpec("returns"), FeatureSpec("returns", {"horizon": 5}), FeatureSpec("volatility"), FeatureSpec("volume_z"),
@@ -27,17 +27,6 @@ SPECS = (
 TAPES: dict[str, Callable[[Path], Tape]] = {
     "1min": minutes, "1d": lambda data: daily(data, ("AAPL", "AGFS", "AMZN", "BA", "C", "GMRE", "GOOG", "XOM")),
 }  # fmt: skip
-
-
-class Follower(Strategy):
-    """Holds ten where the score has risen, none where it has fallen."""
-
-    def on_start(self) -> None:
-        self.before: dict[str, float] = {}
-
-    def on_signal(self, signal: Signal) -> None:
-        self.order_target(signal.symbol, 10 if signal.score > self.before.get(signal.symbol, 0.0) else 0)
-        self.before[signal.symbol] = signal.score
 
 
 @pytest.mark.parametrize("bar", TAPES)

@@ -20,23 +20,12 @@ from engine.journal import Journal
 from engine.model.card import FeatureSpec
 from engine.model.rescore import rescore
 from engine.run import Run
-from engine.strategy import Strategy
 from tests.engine.model import nets
 from tests.runs import REPOSITORY, HeldFeed, bar, configuration, lines, market, on_tape, replayed, strategy
+from tests.traders import Follower
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 EVENTS = market(3, 120, SYMBOLS)
-
-
-class Follower(Strategy):
-    """Holds ten where the score has risen, none where it has fallen."""
-
-    def on_start(self) -> None:
-        self.before: dict[str, float] = {}
-
-    def on_signal(self, signal: Signal) -> None:
-        self.order_target(signal.symbol, 10 if signal.score > self.before.get(signal.symbol, 0.0) else 0)
-        self.before[signal.symbol] = signal.score
 
 
 def model(file: Path, **over: Any) -> dict[str, Any]:
