@@ -7,7 +7,6 @@ import pytest
 from engine import Bar, Order, Strategy
 from engine.config import from_dict
 from engine.events import SECOND_NS, Command, Denied, Fill, ModelStatus, Record, StrategyHalted
-from engine.risk import model_health
 from engine.run import Run
 from tests.runs import HeldFeed, bar, configuration, kept_journal, strategy
 
@@ -117,16 +116,14 @@ def test_what_is_refused_is_asked_for_ten_times() -> None:
 
 
 @pytest.mark.parametrize(("then", "closed"), [("failed", [10]), ("swapped", [10]), ("healthy", [])])
-def test_a_model_that_is_well_again_closes_no_more(
-    then: Any, closed: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_is_well_again_closes_no_more(then: Any, closed: list[int]) -> None:
     """What waits for the venue then stays open; a word on its file is none on its health."""
-    monkeypatch.setattr(model_health.ModelHealth, "bound", lambda self, model: ["one"])
 
     def health(state: Any, action: Any = "none") -> None:
         run.core.process(ModelStatus("lstm", run.core.now_ns, run.core.now_ns, state, action))
 
     run, records = asked(strategy(Returning))
+    run.core.risk.model_health._bound = {"lstm": frozenset({"one"})}
     health("failed", "flatten")
     health(then, "flatten" if then == "failed" else "none")
     run.core.process(bar("AAA", 30, 100.0))
