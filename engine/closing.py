@@ -47,12 +47,13 @@ class Closing:
         self._work_on()
 
     def _work_on(self) -> None:
-        self._targets = [target for target in self._targets if not self._is_done(target)]
+        self._targets = [target for target in self._targets if not self._advance(target)]
         if self._targets and not self._is_due:
             self._is_due = True
             self._core.schedule.at(self._core.now_ns + LOOK_EVERY_NS, self._look)
 
-    def _is_done(self, target: _Target) -> bool:
+    def _advance(self, target: _Target) -> bool:
+        """Take the next step towards a closed position; return whether none is left."""
         strategy, symbol, order = target.strategy, target.symbol, target.order
         if order is not None and (order.is_open or order.status == "filled"):
             return not order.is_open  # what is opened after it is another matter
