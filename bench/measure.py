@@ -77,7 +77,7 @@ def replay(n_symbols: int, n_bars: int) -> dict[str, Any]:
 
 
 def scale(n_symbols: int, n_bars: int, repeat: int = 1) -> dict[str, Any]:
-    """Measure the cost of a bar, and the memory that a long replay takes."""
+    """Measure the cost of a bar, to us and to the bare loop, and the memory that a long replay takes."""
     started_kb = peak_kb()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -87,10 +87,16 @@ def scale(n_symbols: int, n_bars: int, repeat: int = 1) -> dict[str, Any]:
         rounds = ROUNDS if repeat == 1 else 1
         best = min((engine_once(tape, folder) for _ in range(rounds)), key=_time)
     used_mb = (peak_kb() - bare_interpreter_kb()) / 1024
-    return {
+    found = {
         "symbols": n_symbols, "bars": best["bars"], "bar_us": best["seconds"] / best["bars"] * 1e6,
         "memory_mb": used_mb, "start_mb": started_kb / 1024,
     }  # fmt: skip
+    if repeat == 1:
+        from bench.rule import bare_loop
+
+        data = bars.columns(n_symbols, n_bars)
+        found["bare_us"] = min(_seconds(lambda: bare_loop(data)) for _ in range(ROUNDS)) / best["bars"] * 1e6
+    return found
 
 
 def tape(path: str, n_symbols: int, n_bars: int, repeat: int) -> dict[str, Any]:
