@@ -15,7 +15,6 @@ from math import inf, nan
 from typing import Any, Final, get_args
 
 from engine.clock import Sessions
-from engine.errors import InvariantError
 from engine.events import Bar, CancelRequest, Denied, Fill, InboxEvent, LateFill, OrderUpdate, OtherEvent, Quote, Trade
 from engine.journal import Journal
 from engine.market import Callbacks
@@ -28,7 +27,6 @@ from engine.strategy import Strategy
 from engine.supervisor import Supervisor
 from engine.wiring import Wiring
 
-ASKS_PER_EVENT_MAX: Final = 10_000
 PRICES: Final = frozenset({Bar, Quote, Trade})
 
 
@@ -145,25 +143,22 @@ class Core:
         if self._emptying:
             return
         self._emptying = True
-        for asked, item in enumerate(self.outbox):  # grows while it is read: an answer may make a strategy ask again
-            if asked >= ASKS_PER_EVENT_MAX:
-                raise InvariantError(f"more than {ASKS_PER_EVENT_MAX} orders and cancels were asked for in one event")
-            if isinstance(item, Order):
-                self._submit(item)
+        for wish in self.outbox:  # grows while it is read: an answer may make a strategy ask again
+            if isinstance(wish, Order):
+                self._submit(wish)
             else:
-                self._cancel(item)
+                self._cancel(wish)
         self.outbox.clear()
         self._emptying = False
         self.due_ns = 0  # what is due next, the next event asks
 
     def _submit(self, order: Order) -> None:
-        if self.warming_up:
-            self.orders.deny(order, Denied(order.intent, self.now_ns, "warm_up", "strategies only watch yet"))
-            self.tell(self.wiring.on_order.get(order.strategy, ()), order)
-            return
         is_new = not self.journal.following  # asked before: the last record that a killed run left was sent, or may be
-        verdict = self.risk.review(order, self.now_ns)
-        self.journal.append(verdict)
+        if not self.warming_up:
+            verdict = self.risk.review(order, self.now_ns)
+            self.journal.append(verdict)
+        else:
+            verdict = Denied(order.intent, self.now_ns, "warm_up", "strategies only watch yet")
         if isinstance(verdict, Denied):
             self.orders.deny(order, verdict)
             self.tell(self.wiring.on_order.get(order.strategy, ()), order)

@@ -13,24 +13,25 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from engine import bars, journal, logs, plugins
-from engine.clock import Clock, LiveClock, Sessions
-from engine.config import RunConfig, StrategyConfig
+from engine import journal, logs
+from engine.clock import LiveClock, Sessions
+from engine.config import RunConfig
 from engine.core import Core
-from engine.errors import ConfigError, JournalError, suggestion
+from engine.errors import ConfigError, JournalError
 from engine.events import Command, Fill, InboxEvent, ModelStatus, OrderUpdate, RunStarted, Signal
+from engine.heap import heap_frozen
 from engine.journal import Journal
-from engine.market import ZERO, Callback
+from engine.market import Callback
 from engine.orders import OrderBook
+from engine.parts import broker_of, clock_of, feed_of, intervals_ns_of, portfolio_of, strategies_of
 from engine.portfolio import MONEY, Portfolio
-from engine.ports import Account, Feed, LiveFeed, SilentBroker, SilentFeed
-from engine.record.line import Line, VenueBooks, fingerprint
+from engine.ports import Feed, LiveFeed, SilentBroker
+from engine.record.line import Line, VenueBooks
 from engine.record.placing import with_commands
 from engine.risk import RiskManager
 from engine.sampling import LIVE_SAMPLE_NS, sample_ns
 from engine.schedule import Schedule
 from engine.scoring import Scoring, hearing
-from engine.strategy import Strategy, configure
 from engine.wiring import Wiring
 
 Progress = Callable[[int, int, tuple[int, int]], None]
@@ -51,12 +52,12 @@ class Run:
         again: bool = False,
     ) -> None:  # fmt: skip
         self.config, self.journal = config, ledger
-        sessions, portfolio = Sessions(config.calendar), _portfolio(config)
+        sessions, portfolio = Sessions(config.calendar), portfolio_of(config)
         self.clock = LiveClock() if again else clock_of(config)
         self.feed: Feed | LiveFeed | Line = feed_of(config, sessions, clock=self.clock, again=again)
         broker: Any
         if config.feed.as_received is None:
-            broker = _broker(config, sessions, portfolio, clock=self.clock, again=again)
+            broker = broker_of(config, sessions, portfolio, clock=self.clock, again=again)
         elif again:
             broker = SilentBroker()
         else:
@@ -64,14 +65,14 @@ class Run:
         self.is_live = not hasattr(self.feed, "batches")
         self.scoring = Scoring(config, self.feed, sessions, clock=self.clock, again=again)
         orders, schedule = OrderBook(portfolio), Schedule()
-        strategies = _strategies(config, self.feed.symbols)
+        strategies = strategies_of(config, self.feed.symbols)
         risk = RiskManager(
             config.risk, portfolio=portfolio, orders=orders, sessions=sessions,
             symbols_by_strategy={one.name: frozenset(one.symbols) for one in strategies},
             strategies_by_model=hearing(strategies, config),
         )  # fmt: skip
         wiring = Wiring(
-            strategies, _intervals_ns(config), portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap
+            strategies, intervals_ns_of(config), portfolio=portfolio, sessions=sessions, schedule=schedule, wrap=wrap
         )  # fmt: skip
         step_ns = LIVE_SAMPLE_NS
         if not self.is_live:
@@ -127,7 +128,8 @@ class Run:
         else:
             self.begin()
             batches = self.batches()
-            self.core.run(batches if progress is None else self._told(batches, progress))
+            with heap_frozen():
+                self.core.run(batches if progress is None else self._told(batches, progress))
         with localcontext(MONEY):
             self.core.supervisor.finish(ended=True)
 
@@ -181,27 +183,15 @@ def rehearsed(config: RunConfig) -> tuple[Feed | LiveFeed, Scoring]:
         ConfigError: what is wrong.
     """
     sessions, clock = Sessions(config.calendar), clock_of(config)
-    feed, portfolio = feed_of(config, sessions, clock=clock), _portfolio(config)
-    _broker(config, sessions, portfolio, clock=clock)
-    strategies = _strategies(config, feed.symbols)
+    feed, portfolio = feed_of(config, sessions, clock=clock), portfolio_of(config)
+    broker_of(config, sessions, portfolio, clock=clock)
+    strategies = strategies_of(config, feed.symbols)
     if hasattr(feed, "batches"):  # do its bars, as far as they can be seen from the start, add up to those asked for?
-        wiring = Wiring(strategies, _intervals_ns(config), portfolio=portfolio, sessions=sessions, schedule=Schedule())
+        wiring = Wiring(
+            strategies, intervals_ns_of(config), portfolio=portfolio, sessions=sessions, schedule=Schedule()
+        )
         wiring.check_bars(next(iter(feed.batches()), ()))
     return feed, Scoring(config, feed, sessions, clock=clock)
-
-
-def _strategies(config: RunConfig, known: Sequence[str]) -> list[Strategy]:
-    """Make the strategies, each with its name and its symbols among those that the feed knows."""
-    strategies = []
-    for one in config.strategies:
-        strategy = configure(plugins.load(plugins.STRATEGY, one.use), one.params)
-        vars(strategy).update(name=one.name, symbols=_symbols(one, known), _logger=logs.logger)
-        strategies.append(strategy)
-    return strategies
-
-
-def _intervals_ns(config: RunConfig) -> dict[str, int]:
-    return {one.name: bars.interval_ns(one.bar) if one.bar else 0 for one in config.strategies}
 
 
 def _inputs(*, is_live: bool, simulated: bool, scores: bool) -> frozenset[type]:
@@ -211,78 +201,15 @@ def _inputs(*, is_live: bool, simulated: bool, scores: bool) -> frozenset[type]:
     return frozenset(get_args(InboxEvent)) - (frozenset({Fill, OrderUpdate}) if simulated else frozenset())
 
 
-def clock_of(config: RunConfig) -> Clock:
-    """Return the clock that a run goes by: the machine's, or one that its feed names, as a local server does."""
-    named = getattr(plugins.load(plugins.FEED, config.feed.use), "clock", None)
-    clock: Clock = named(config.feed.settings) if named is not None else LiveClock()
-    return clock
-
-
-def feed_of(config: RunConfig, sessions: Sessions, *, clock: Clock, again: bool = False) -> Feed | LiveFeed:
-    """Return a run's feed; done over `again`, a live one is silent."""
-    feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
-    if hasattr(feed_class, "batches"):
-        tape: Feed = feed_class(settings)
-        received = config.feed.as_received
-        return SilentFeed(tape.symbols, fingerprint(received, tape)) if again and received is not None else tape
-    if config.feed.as_received is not None:
-        raise ConfigError(f"feed.as_received: '{config.feed.use}' is no tape; name the feed that the venue played")
-    if again:
-        return SilentFeed(getattr(settings, "symbols", ()))
-    live: LiveFeed = feed_class(settings, mode=config.mode, sessions=sessions, seed=config.seed, clock=clock)
-    return live
-
-
-def _portfolio(config: RunConfig) -> Portfolio:
-    settings = config.broker.settings
-    return Portfolio(getattr(settings, "cash_usd", ZERO), multiplier=getattr(settings, "multiplier", 1))
-
-
-def _broker(config: RunConfig, sessions: Sessions, account: Account, *, clock: Clock, again: bool = False) -> Any:
-    broker_class, settings = plugins.load(plugins.BROKER, config.broker.use), config.broker.settings
-    if broker_class.simulated:
-        models = _models(broker_class, settings)
-        return broker_class(settings, sessions=sessions, account=account, seed=config.seed, **models)
-    if hasattr(plugins.load(plugins.FEED, config.feed.use), "batches"):
-        raise ConfigError(f"broker '{config.broker.use}' trades for real; a tape would have it trade on the past")
-    if again:
-        return SilentBroker()
-    return broker_class(settings, mode=config.mode, seed=config.seed, clock=clock)
-
-
 def _line(config: RunConfig, feed: Feed | LiveFeed, sessions: Sessions, portfolio: Portfolio) -> Line:
     """Put what a live run recorded of its line between a tape and a simulated venue."""
     assert config.feed.as_received is not None
     books = VenueBooks(portfolio)
-    venue = _broker(config, sessions, books, clock=LiveClock())
+    venue = broker_of(config, sessions, books, clock=LiveClock())
     for key in ("latency_ms", "latency_jitter_ms"):
         if getattr(config.broker.settings, key, 0.0):
             raise ConfigError(f"broker.{key}: orders travel as long as recorded (feed.as_received); set it to 0")
     return Line(config.feed.as_received, cast(Feed, feed), venue, books)
-
-
-def _models(broker_class: Any, settings: Any) -> dict[str, Any]:
-    """Build the models of a simulated venue that its settings name and that it does not have itself."""
-    found = {}
-    for key, params, group, built_in in getattr(broker_class, "pluggable", ()):
-        name = getattr(settings, key)
-        if name not in built_in and (":" in name or name in plugins.available(group)):
-            model = plugins.load(plugins.Kind(group, f"model for broker.{key}", callable), name)
-            try:
-                found[key] = model(**getattr(settings, params, {}))
-            except (TypeError, ValueError) as error:
-                raise ConfigError(f"broker.{key}: {error}") from error
-    return found
-
-
-def _symbols(strategy: StrategyConfig, known: Sequence[str]) -> tuple[str, ...]:
-    wanted, key = strategy.symbols, f"strategies.{strategy.name}.symbols"
-    if "*" in known and "*" in wanted:
-        raise ConfigError(f"{key}: a feed of all symbols needs a strategy that names its own")
-    for symbol in wanted:
-        if symbol != "*" and symbol not in known and "*" not in known:
-            raise ConfigError(f"{key}: '{symbol}' is on no tape of the feed{suggestion(symbol, known)}")
-    return tuple(known) if "*" in wanted else tuple(wanted)
 
 
 def _other_run(path: Path, before: RunStarted, now: RunStarted) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
 import msgspec
 
 from engine.clock import to_datetime
-from engine.errors import ConfigError, suggestion
+from engine.errors import ConfigError, StrategyError, suggestion
 from engine.events import (
     SECOND_NS,
     Bar,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from engine.core import Core
 
 Number = int | float | Decimal | str
+ASKS_PER_EVENT_MAX = 100_000
 STOPS = frozenset({"stop", "stop_limit", "trailing_stop"})
 CALLBACKS = (
     "on_start", "on_stop", "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status",
@@ -271,7 +272,7 @@ class Strategy:
     def cancel_order(self, order: Order) -> None:
         """Ask for one order to be canceled; a fill may still come first."""
         if order.is_open:
-            self._core.outbox.append(CancelRequest(order.id, self._core.now_ns))
+            self._put(CancelRequest(order.id, self._core.now_ns))
 
     def cancel_all_orders(self, symbol: str | None = None) -> None:
         """Ask for all our open orders, or those of one symbol, to be canceled."""
@@ -416,8 +417,14 @@ class Strategy:
 
     def _ask(self, intent: Intent) -> Order:
         order = Order(intent)
-        self._core.outbox.append(order)
+        self._put(order)
         return order
+
+    def _put(self, wish: Order | CancelRequest) -> None:
+        outbox = self._core.outbox
+        if len(outbox) >= ASKS_PER_EVENT_MAX:  # an answer makes it ask again, and so on for ever
+            raise StrategyError(f"more than {ASKS_PER_EVENT_MAX:,} orders and cancels were asked for in one event")
+        outbox.append(wish)
 
 
 def _protects(order: Order, position: Position) -> bool:

@@ -27,6 +27,7 @@ from engine.events import (
     StrategyHalted,
 )
 from engine.journal import Journal
+from engine.orders import Order
 from engine.record import tail
 from engine.run import Run
 from engine.stopwatch import Stopwatch
@@ -126,6 +127,33 @@ def test_what_a_raising_handler_had_asked_for_does_not_go_out() -> None:
     assert [r.control for r in records if isinstance(r, Denied)] == ["C01 trading_state"]
     assert sum(isinstance(record, StrategyHalted) for record in records) == 1
     assert run.core.portfolio.cash_usd == 100_000
+
+
+class Stubborn(Strategy):
+    """Ask again whatever the answer is."""
+
+    def on_bar(self, bar: Bar) -> None:
+        self.buy(bar.symbol, 1_000_000)
+
+    def on_order(self, order: Order) -> None:
+        if order.status == "denied":
+            self.buy(order.symbol, 1_000_000)
+
+
+def test_a_strategy_that_asks_for_ever_is_halted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each denial makes it ask again within the same event; the one beside it trades on."""
+    monkeypatch.setattr("engine.strategy.ASKS_PER_EVENT_MAX", 200)
+    both = [
+        strategy(Stubborn, name="stubborn"),
+        strategy(Script, name="other", script={"AAA": {"2": [["buy", {"qty": 1}]]}}),
+    ]
+    tree = configuration(HeldFeed.hold([bar("AAA", m, 100.0) for m in range(5)]), strategies=both)
+    records, _ = replayed(tree)
+    halts = [record for record in records if isinstance(record, StrategyHalted)]
+    assert [halt.strategy for halt in halts] == ["stubborn"]
+    assert halts[0].reason.startswith("StrategyError: more than 200 orders and cancels were asked for in one event")
+    assert sum(isinstance(record, Denied) for record in records) == 200
+    assert [record.client_order_id.split("-")[-2] for record in records if isinstance(record, Fill)] == ["other"]
 
 
 def test_a_halted_strategy_keeps_its_exits() -> None:

@@ -21,9 +21,9 @@ from engine.errors import Divergence, ModelError
 from engine.events import InboxEvent, MarketEvent, RunStarted, Signal
 from engine.model.deploy import Deployer
 from engine.model.lane import Lane
+from engine.parts import feed_of
 from engine.ports import Feed
 from engine.record.placing import with_recorded
-from engine.run import feed_of
 from engine.scoring import recorded
 
 MARKET = frozenset(get_args(MarketEvent))
