@@ -26,6 +26,7 @@ from research.config import NetworkConfig, TrainConfig
 from research.dataset import Examples
 from research.fit import Epoch, Fit, Objective, Sheets, Watch, objective, pick_device
 from research.fit import outputs as say
+from research.memory import keep_memory
 from research.networks import Autoencoder, Shape, Trainable
 from research.splits import Split
 from research.targets import Floats, Ints
@@ -112,6 +113,7 @@ def run(
         ConfigError: a GPU was asked for and there is none.
     """
     torch.set_num_threads(config.fit.threads)
+    keep_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     for number, split in enumerate(folds, 1):
         try:

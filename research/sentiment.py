@@ -29,6 +29,7 @@ from research.evaluate import rank_correlation
 from research.experiment import span
 from research.fit import Epoch, Fit, Objective, Sheets, Watch, objective, pick_device
 from research.fit import outputs as say
+from research.memory import keep_memory
 from research.news import CLASSES, VALUES, TextExamples
 from research.news_config import NewsTrainConfig
 from research.sentiment_network import Reader, Size
@@ -79,6 +80,7 @@ def train(config: NewsTrainConfig, tell: Tell = lambda stage, epochs: None) -> S
     if config.fit.threads:
         torch.set_num_threads(config.fit.threads)
     torch.manual_seed(config.seed)
+    keep_memory()
     reader, text, vocabulary = _reader(config, [examples.texts[row] for row in split.train])
     tokens = encode(tokenizer_of(text, vocabulary), examples.texts + PRIMER, config.text.length).to(device)
     reader = reader.to(device)
