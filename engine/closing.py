@@ -21,6 +21,7 @@ class Closing:
 
     Meanwhile its strategy may put new orders in the way, as exits are always allowed: they are canceled too, and the
     `TRIES_MAX`th time the strategy is halted. A closing order that is refused is asked for again, as often at most.
+    What several want closed, a person and a model, is given up when none of them wants it any more.
     """
 
     def __init__(self, core: Core) -> None:
@@ -30,17 +31,22 @@ class Closing:
 
     def begin(self, strategies: Iterable[Strategy], by: str, reason: str) -> None:
         """Cancel what strategies have asked for, and close what they hold, or get before it is canceled."""
-        known = {(one.strategy.name, one.symbol) for one in self._targets}
+        known = {(one.strategy.name, one.symbol): one for one in self._targets}
         for strategy in strategies:
             ordered = [order.symbol for order in strategy.open_orders()]
             for symbol in dict.fromkeys((*strategy.portfolio.positions, *ordered)):
-                if (strategy.name, symbol) not in known:
-                    self._targets.append(_Target(strategy, symbol, by, reason, self._core.now_ns))
+                target = known.get((strategy.name, symbol))
+                if target is None:
+                    target = _Target(strategy, symbol, self._core.now_ns)
+                    self._targets.append(target)
+                target.wanted[by] = reason
         self._work_on()
 
     def give_up(self, by: str) -> None:
         """Leave open what is: whoever wanted it closed wants it no more."""
-        self._targets = [target for target in self._targets if target.by != by]
+        for target in self._targets:
+            target.wanted.pop(by, None)
+        self._targets = [target for target in self._targets if target.wanted]
 
     def _look(self, _ts_ns: int) -> None:
         self._is_due = False
@@ -59,35 +65,37 @@ class Closing:
             return not order.is_open  # what is opened after it is another matter
         in_the_way = strategy.open_orders(symbol)
         if not in_the_way:
-            if target.tries == TRIES_MAX or not strategy.portfolio.position(symbol).qty:
+            if target.closings >= TRIES_MAX or not strategy.portfolio.position(symbol).qty:
                 return True
-            target.tries += 1
+            target.closings += 1
             target.order = strategy.close_position(symbol)
             return False
         now, looked_ns, target.looked_ns = self._core.now_ns, target.looked_ns, self._core.now_ns
-        target.tries += any(order.created_ns > looked_ns for order in in_the_way)
-        if target.tries == TRIES_MAX:
+        target.obstructed += any(order.created_ns > looked_ns for order in in_the_way)
+        if target.obstructed >= TRIES_MAX:
             self._silence(target)
+        by, reason = next(iter(target.wanted.items()))
         for order in in_the_way:  # one that was asked already is asked again only after a while
-            self._core.outbox.append(CancelRequest(order.id, now, f"{target.by}: {target.reason}"))
+            self._core.outbox.append(CancelRequest(order.id, now, f"{by}: {reason}"))
         return False
 
     def _silence(self, target: _Target) -> None:
         name, now = target.strategy.name, self._core.now_ns
         for one in self._targets:
             if one.strategy is target.strategy:
-                one.tries = 0
+                one.closings = one.obstructed = 0
         self._core.wiring.drop(name)
         reason = f"{TRIES_MAX} times its new orders have kept {target.symbol} from being closed"
-        self._core.supervisor.apply([StrategyHalted(name, now, target.by, reason)])
+        self._core.supervisor.apply([StrategyHalted(name, now, next(iter(target.wanted)), reason)])
 
 
 class _Target:
-    """One strategy's position in one symbol, and the order that is to close it."""
+    """One strategy's position in one symbol, who wants it closed and why, and the order that is to close it."""
 
-    __slots__ = ("by", "looked_ns", "order", "reason", "strategy", "symbol", "tries")
+    __slots__ = ("closings", "looked_ns", "obstructed", "order", "strategy", "symbol", "wanted")
 
-    def __init__(self, strategy: Strategy, symbol: str, by: str, reason: str, now_ns: int) -> None:
-        self.strategy, self.symbol, self.by, self.reason, self.looked_ns = strategy, symbol, by, reason, now_ns
+    def __init__(self, strategy: Strategy, symbol: str, now_ns: int) -> None:
+        self.strategy, self.symbol, self.looked_ns = strategy, symbol, now_ns
+        self.wanted: dict[str, str] = {}
         self.order: Order | None = None
-        self.tries = 0
+        self.closings = self.obstructed = 0

@@ -18,7 +18,6 @@ from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
 from engine.errors import ConfigError, Divergence, StrategyError
 from engine.events import Command, RunStarted
-from engine.heap import heap_frozen
 from engine.interlock import Leave
 from engine.journal import Journal
 from engine.lock import locked
@@ -188,12 +187,14 @@ def event_loop() -> Iterator[asyncio.Runner]:
         loop_factory = uvloop.new_event_loop
     before = gc.get_threshold()
     gc.collect()
+    gc.freeze()  # what is built by now lives to the end
     gc.set_threshold(*COLLECT_AFTER)
     try:
-        with heap_frozen(), asyncio.Runner(loop_factory=loop_factory) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             yield runner
     finally:
         gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _refuse_another_run(config: RunConfig, path: Path) -> None:

@@ -19,7 +19,6 @@ from engine.config import RunConfig
 from engine.core import Core
 from engine.errors import ConfigError, JournalError
 from engine.events import Command, Fill, InboxEvent, ModelStatus, OrderUpdate, RunStarted, Signal
-from engine.heap import heap_frozen
 from engine.journal import Journal
 from engine.market import Callback
 from engine.orders import OrderBook
@@ -128,8 +127,7 @@ class Run:
         else:
             self.begin()
             batches = self.batches()
-            with heap_frozen():
-                self.core.run(batches if progress is None else self._told(batches, progress))
+            self.core.run(batches if progress is None else self._told(batches, progress))
         with localcontext(MONEY):
             self.core.supervisor.finish(ended=True)
 

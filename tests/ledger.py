@@ -401,7 +401,7 @@ class Ledger:
             cost = price
         for ticket in self.open_tickets():
             if ticket.side > 0 and ticket.entry and ticket.group is not group:
-                cost_now = (ticket.qty - ticket.filled) * ticket.cost_price
+                cost_now = max(ZERO, self._wanted(ticket) - ticket.filled) * ticket.cost_price
                 qty, cost = Decimal(1), qty * cost + cost_now
         assert qty * cost <= self.cash * kept * (1 + Decimal("1e-12")), "C13 cash"
 

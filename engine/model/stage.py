@@ -85,18 +85,22 @@ class Stage:
         if self._since is not None:
             raise ModelError(f"model '{others[0][1].name}': another file is being swapped in; ask again when it is")
         self._since, records = [], ledger.seq
+        ready: list[tuple[LiveLane, Lane]] = []
         try:
-            ready = [
-                (one, await asyncio.to_thread(_prepared, deployer, model, ledger.path, records))
-                for one, model in others
-            ]
-            for one, lane in ready:
+            for one, model in others:
+                ready.append((one, await asyncio.to_thread(_prepared, deployer, model, ledger.path, records)))
+            while ready:
+                one, lane = ready[0]
+                await one.idle.wait()  # what comes meanwhile is shown to the new one too
                 for event in self._since:  # with those that came while the one before was being swapped in
                     lane.take(event)
                 lane.scorer.features.close()
                 await one.swap(lane)
+                del ready[0]
         finally:
             self._since = None
+            for _, lane in ready:  # prepared for nothing: another file was refused
+                lane.scorer.backend.close()
         return [model.name for _, model in others]
 
     def shut(self) -> None:

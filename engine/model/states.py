@@ -99,7 +99,7 @@ class PreRolled:
         if self._cells is not None:
             self._gates[rows] = self._cells.foresee(state)
         self._foreseen[rows] = due.numbers + 1  # at the end: what could not be read ahead is not foreseen
-        if len(state) <= FEW:
+        if self._cells is not None and len(state) <= FEW:
             self._step(rows, due.newest)  # for nothing but the caches, which are full of what reading ahead has touched
 
     def _at(self, rows: Rows) -> Rows | slice:

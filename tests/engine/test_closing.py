@@ -129,3 +129,42 @@ def test_a_model_that_is_well_again_closes_no_more(then: Any, closed: list[int])
     run.core.process(bar("AAA", 30, 100.0))
     run.core.process(bar("AAA", 31, 100.0))
     assert sold(records) == closed
+
+
+@pytest.mark.parametrize(
+    ("well_again", "resumed", "closed"), [(True, False, [10]), (False, True, [10]), (True, True, [])]
+)
+def test_what_a_person_and_a_model_want_closed_stays_wanted_by_the_other(
+    well_again: bool, resumed: bool, closed: list[int]
+) -> None:
+    """A model that is well again takes nothing back that a person asked for, and a resume nothing that a model needs."""
+    run, records = asked(strategy(Returning))
+    now = run.core.now_ns
+    run.core.risk.model_health._bound = {"lstm": frozenset({"one"})}
+    run.core.process(ModelStatus("lstm", now, now, "failed", "flatten"))
+    run.core.process(Command("flatten", now, now))
+    if well_again:
+        run.core.process(ModelStatus("lstm", now, now, "healthy", "none"))
+    if resumed:
+        run.core.process(Command("resume", now, now))
+    run.core.process(bar("AAA", 30, 100.0))
+    run.core.process(bar("AAA", 31, 100.0))
+    assert sold(records)[:1] == closed
+
+
+class Late(Refused):
+    """Puts an exit in the way once ten closings have been refused."""
+
+    def on_order(self, order: Order) -> None:
+        if order.status == "denied":
+            self.refused = getattr(self, "refused", 0) + 1
+            if self.refused == 10:
+                self.submit_order(order.symbol, "sell", 10, limit_price=200)
+
+
+def test_refused_closings_and_orders_in_the_way_are_counted_apart() -> None:
+    """Ten refusals say nothing of the strategy's own orders: it is not halted for one, and nothing goes on for ever."""
+    run, records = asked(strategy(Late), *HALT_AND_FLATTEN)
+    assert len([denied for denied in of(records, Denied) if denied.intent.side == "sell"]) == 10
+    assert of(records, StrategyHalted) == []
+    assert dict(run.core.orders.open) == {}

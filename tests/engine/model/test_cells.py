@@ -140,6 +140,25 @@ def test_an_lstm_has_cells(tmp_path: Path) -> None:
     assert isinstance(backend_of(tmp_path, nets.Recurrent(FEATURES, 4, 1)).cells, LstmCells)
 
 
+class Square(nn.Module):
+    """Bends smoothly, by sums and products alone."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw * raw
+
+
+class Counting(nn.Module):
+    """Remembers how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("asked", torch.zeros(1))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        self.asked += 1.0
+        return raw
+
+
 class Spoken(nn.Module):
     """An LSTM whose readout goes through something more."""
 
@@ -172,7 +191,9 @@ def test_a_linear_readout_is_read_from_its_weights(tmp_path: Path, speak: nn.Mod
     np.testing.assert_allclose(backend.cells.readout(state), backend.readout(state), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("speak", [nn.Sigmoid(), nn.Hardtanh(-30.0, 30.0), nn.ReLU()])
+@pytest.mark.parametrize(
+    "speak", [nn.Sigmoid(), nn.Hardtanh(-30.0, 30.0), nn.ReLU(), nn.Hardshrink(0.01), Square(), Counting()]
+)
 def test_a_readout_that_bends_anywhere_stays_the_network_s(tmp_path: Path, speak: nn.Module) -> None:
     """One that is linear near zero and flat far out is not taken for linear either."""
     cells = backend_of(tmp_path, Spoken(speak)).cells
