@@ -137,7 +137,7 @@ def test_a_model_that_is_well_again_closes_no_more(then: Any, closed: list[int])
 def test_what_a_person_and_a_model_want_closed_stays_wanted_by_the_other(
     well_again: bool, resumed: bool, closed: list[int]
 ) -> None:
-    """A model that is well again takes nothing back that a person asked for, and a resume nothing that a model needs."""
+    """A model that is well again takes nothing back that a person asked for, nor a resume what a model needs."""
     run, records = asked(strategy(Returning))
     now = run.core.now_ns
     run.core.risk.model_health._bound = {"lstm": frozenset({"one"})}
