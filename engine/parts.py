@@ -24,7 +24,11 @@ def clock_of(config: RunConfig) -> Clock:
 
 
 def feed_of(config: RunConfig, sessions: Sessions, *, clock: Clock, again: bool = False) -> Feed | LiveFeed:
-    """Return a run's feed; done over `again`, a live one is silent."""
+    """Return a run's feed; done over `again`, a live one is silent.
+
+    Raises:
+        ConfigError: `as_received` beside a feed that is no tape.
+    """
     feed_class, settings = plugins.load(plugins.FEED, config.feed.use), config.feed.settings
     if hasattr(feed_class, "batches"):
         tape: Feed = feed_class(settings)

@@ -255,9 +255,8 @@ class LiveLane:
                 )
             self._publish(event)
 
-    async def swap(self, lane: Lane) -> None:
-        """Let another file score from the next event on; the one before stays ready until probation is over."""
-        await self.idle.wait()
+    def swap(self, lane: Lane) -> None:
+        """Let another file score from the next event on, once `idle`; the one before stays ready through probation."""
         old = self.lane
         bundle, outlet = lane.scorer.bundle, old.outlet
         lane.outlet, lane.counts = outlet, outlet.counts

@@ -95,7 +95,7 @@ class Stage:
                 for event in self._since:  # with those that came while the one before was being swapped in
                     lane.take(event)
                 lane.scorer.features.close()
-                await one.swap(lane)
+                one.swap(lane)
                 del ready[0]
         finally:
             self._since = None

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from engine.clock import Sessions
 from engine.errors import ModelError
-from engine.model.backends import FEW, Backend, Floats
+from engine.model.backends import Backend, Floats
 from engine.model.card import Card
+from engine.model.cells import FEW
 from engine.model.normalization import Scaling
 
 Rows = NDArray[np.int64]

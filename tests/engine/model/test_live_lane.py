@@ -251,7 +251,8 @@ async def swapped(d: Desk, tmp_path: Path, net: Any = None, **over: Any) -> Path
         for symbol in SYMBOLS:
             lane.take(bar(symbol, minute, 100.0 + minute % 3))
     lane.scorer.features.close()
-    await d.one.swap(lane)
+    await d.one.idle.wait()
+    d.one.swap(lane)
     return file
 
 
