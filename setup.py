@@ -10,6 +10,7 @@ from setuptools import setup
 
 HOT = [
     "engine/core.py",
+    "engine/desk.py",
     "engine/journal.py",
     "engine/market.py",
     "engine/orders.py",

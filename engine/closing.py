@@ -10,7 +10,7 @@ from engine.orders import Order
 from engine.strategy import Strategy
 
 if TYPE_CHECKING:
-    from engine.core import Core
+    from engine.desk import Desk
 
 LOOK_EVERY_NS: Final = SECOND_NS
 TRIES_MAX: Final = 10
@@ -24,8 +24,8 @@ class Closing:
     What several want closed, a person and a model, is given up when none of them wants it any more.
     """
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self._targets: list[_Target] = []
         self._is_due = False
 
@@ -37,7 +37,7 @@ class Closing:
             for symbol in dict.fromkeys((*strategy.portfolio.positions, *ordered)):
                 target = known.get((strategy.name, symbol))
                 if target is None:
-                    target = _Target(strategy, symbol, self._core.now_ns)
+                    target = _Target(strategy, symbol, self._desk.now_ns)
                     self._targets.append(target)
                 target.wanted[by] = reason
         self._work_on()
@@ -56,7 +56,7 @@ class Closing:
         self._targets = [target for target in self._targets if not self._advance(target)]
         if self._targets and not self._is_due:
             self._is_due = True
-            self._core.schedule.at(self._core.now_ns + LOOK_EVERY_NS, self._look)
+            self._desk.schedule.at(self._desk.now_ns + LOOK_EVERY_NS, self._look)
 
     def _advance(self, target: _Target) -> bool:
         """Take the next step towards a closed position; return whether none is left."""
@@ -70,23 +70,23 @@ class Closing:
             target.closings += 1
             target.order = strategy.close_position(symbol)
             return False
-        now, looked_ns, target.looked_ns = self._core.now_ns, target.looked_ns, self._core.now_ns
+        now, looked_ns, target.looked_ns = self._desk.now_ns, target.looked_ns, self._desk.now_ns
         target.obstructed += any(order.created_ns > looked_ns for order in in_the_way)
         if target.obstructed >= TRIES_MAX:
             self._silence(target)
         by, reason = next(iter(target.wanted.items()))
         for order in in_the_way:  # one that was asked already is asked again only after a while
-            self._core.outbox.append(CancelRequest(order.id, now, f"{by}: {reason}"))
+            self._desk.outbox.append(CancelRequest(order.id, now, f"{by}: {reason}"))
         return False
 
     def _silence(self, target: _Target) -> None:
-        name, now = target.strategy.name, self._core.now_ns
+        name, now = target.strategy.name, self._desk.now_ns
         for one in self._targets:
             if one.strategy is target.strategy:
                 one.closings = one.obstructed = 0
-        self._core.wiring.drop(name)
+        self._desk.wiring.drop(name)
         reason = f"{TRIES_MAX} times its new orders have kept {target.symbol} from being closed"
-        self._core.supervisor.apply([StrategyHalted(name, now, next(iter(target.wanted)), reason)])
+        self._desk.supervisor.apply([StrategyHalted(name, now, next(iter(target.wanted)), reason)])
 
 
 class _Target:

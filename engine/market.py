@@ -11,7 +11,7 @@ from decimal import Decimal
 from math import inf, nan
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from engine.events import SECOND_NS, Quote, Trade
+from engine.events import SECOND_NS, Bar, Quote, Trade
 
 if TYPE_CHECKING:
     from engine.orders import Order
@@ -62,6 +62,19 @@ class Market:
         self.routes: dict[int, Callbacks] = {}
         self.on_quote: Callbacks = ()
         self.on_trade: Callbacks = ()
+
+    def observe(self, event: Bar | Quote | Trade, now_ns: int) -> float:
+        """Keep a price that has come and return it; NaN for a quote that names none."""
+        if isinstance(event, Bar):
+            price: float = event.close
+            self.bar_close, self.bar_ns = price, now_ns
+            return price
+        if isinstance(event, Quote):
+            self.quote = event
+            bid, ask = event.bid_price, event.ask_price
+            return (bid + ask) / 2 if 0 < bid <= ask else nan
+        self.trade = event
+        return event.price
 
     def reference(self, now_ns: int) -> tuple[float, Literal["quote", "trade", "bar"]] | None:
         """Return the freshest trustworthy price and its kind, or None: then nothing may be priced.

@@ -185,6 +185,10 @@ class Portfolio:
 
     def mark(self, market: Market, price: float) -> bool:
         """Move the account with a new price of a symbol; return whether a loss limit needs a look."""
+        if not market.worst_qty:
+            if 0.0 < price < inf:  # kept all the same: two strategies may hold what comes to nothing together
+                market.mark = price
+            return False
         if not 0 < price < inf:  # malformed: it values nothing
             return self.equity < self.floor
         change = price - market.mark

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +45,7 @@ from engine.risk.model_health import STANDING
 from engine.strategy import Strategy
 
 if TYPE_CHECKING:
-    from engine.core import Core
+    from engine.desk import Desk
 
 MARKS_PER_SNAPSHOT_MAX: Final = 64
 LOOK_EVERY_NS: Final = 30 * MINUTE_NS
@@ -60,13 +60,13 @@ class Supervisor:
         masked: takes secrets out of a text that was written by others, before it is journaled.
     """
 
-    def __init__(self, core: Core, sessions: Sessions, sample_ns: int) -> None:
-        self._core, self._sessions, self._sample_ns = core, sessions, sample_ns
-        self._closing = Closing(core)
-        core.schedule.wake = self._wake
+    def __init__(self, desk: Desk, sessions: Sessions, sample_ns: int) -> None:
+        self._desk, self._sessions, self._sample_ns = desk, sessions, sample_ns
+        self._closing = Closing(desk)
+        desk.schedule.wake = self._wake
         self._begun = self._is_active = self._is_behind = False
         self.masked: Callable[[str], str] = str
-        followed = dict.fromkeys(symbol for strategy in core.strategies.values() for symbol in strategy.symbols)
+        followed = dict.fromkeys(symbol for strategy in desk.strategies.values() for symbol in strategy.symbols)
         self._followed = frozenset(followed)
         self._shown = tuple(followed) if len(followed) <= MARKS_PER_SNAPSHOT_MAX else ()
 
@@ -75,89 +75,89 @@ class Supervisor:
 
         With `waits`, once the account has been reconciled.
         """
-        core = self._core
-        core.now_ns = started.ts_event_ns
-        core.journal.append(started)
-        core.warming_up = True
-        core.tell(core.wiring.hearing("on_start"), started)
-        core.due_ns = 0
+        desk = self._desk
+        desk.now_ns = started.ts_event_ns
+        desk.journal.append(started)
+        desk.warming_up = True
+        desk.tell(desk.wiring.hearing("on_start"), started)
+        desk.due_ns = 0
         if waits:
             return  # what the account is worth, and leave to trade, come with `AccountOpened` and `Reconciliation`
         if warm_up_ns:
-            core.schedule.at(started.ts_event_ns + warm_up_ns, self._activate)
+            desk.schedule.at(started.ts_event_ns + warm_up_ns, self._activate)
         else:
             self._activate(started.ts_event_ns)
         self.snapshot(started.ts_event_ns)  # what every return is measured from
 
     def _activate(self, ts_ns: int) -> None:
-        self._is_active, self._core.warming_up = True, self._is_behind
-        self.apply([self._core.risk.activate(ts_ns)])
+        self._is_active, self._desk.warming_up = True, self._is_behind
+        self.apply([self._desk.risk.activate(ts_ns)])
 
     def finish(self, *, ended: bool) -> None:
         """Stop the strategies; when the feed came to its end, close the journal's story with a last look."""
-        core = self._core
+        desk = self._desk
         if ended:
-            core.wiring.check_heard()
-            core.wiring.hand_on_ended_bars(core.now_ns)  # their last part will not come any more
-            core.tell(core.wiring.hearing("on_stop"), None)
-            self.snapshot(core.now_ns)
-            core.journal.append(RunEnded(core.now_ns, core.events))
-        core.journal.close()
+            desk.wiring.check_heard()
+            desk.wiring.hand_on_ended_bars(desk.now_ns)  # their last part will not come any more
+            desk.tell(desk.wiring.hearing("on_stop"), None)
+            self.snapshot(desk.now_ns)
+            desk.journal.append(RunEnded(desk.now_ns, desk.events))
+        desk.journal.close()
 
     def next_due_ns(self) -> int:
         """Return the next instant at which somebody has something to do without an event."""
-        core = self._core
-        return min(min(core.schedule.due_ns, core.broker.due_ns), core.risk.due_ns)  # two by two is compiled to C
+        desk = self._desk
+        return min(min(desk.schedule.due_ns, desk.broker.due_ns), desk.risk.due_ns)  # two by two is compiled to C
 
     def pass_time(self, event: InboxEvent) -> None:
         """Let time pass to an event that is no price: one that comes late does not turn it back."""
-        core = self._core
-        now = core.now_ns = max(core.now_ns, event.ts_recv_ns)
-        if now >= core.due_ns:
+        desk = self._desk
+        now = desk.now_ns = max(desk.now_ns, event.ts_recv_ns)
+        if now >= desk.due_ns:
             self.elapse(now)
 
     def elapse(self, now_ns: int) -> None:
         """Let everything happen that is due by `now_ns`, in order of time, before the event in hand."""
-        core = self._core
+        desk = self._desk
         if not self._begun:
             self._begin(now_ns)
         while True:
             due = self.next_due_ns()
             if due > now_ns:
                 break
-            core.now_ns = due
-            if core.broker.due_ns == due:
-                core.settle(core.broker.advance(due))
-            elif core.risk.due_ns == due:
-                self.apply(core.risk.overdue(due))
-                for order_id in core.risk.expired(due):
-                    core.outbox.append(CancelRequest(order_id, due, "C28 order_age"))
+            desk.now_ns = due
+            if desk.broker.due_ns == due:
+                desk.settle(desk.broker.advance(due))
+            elif desk.risk.due_ns == due:
+                self.apply(desk.risk.overdue(due))
+                for order_id in desk.risk.expired(due):
+                    desk.outbox.append(CancelRequest(order_id, due, "C28 order_age"))
             else:
-                core.now_ns, call = core.schedule.pop()
-                call(core.now_ns)
-            if core.outbox:
-                core.empty_outbox()
-        core.due_ns, core.now_ns = due, now_ns
+                desk.now_ns, call = desk.schedule.pop()
+                call(desk.now_ns)
+            if desk.outbox:
+                desk.empty_outbox()
+        desk.due_ns, desk.now_ns = due, now_ns
 
     def _begin(self, now_ns: int) -> None:
         self._begun = True
         self._turn_session(now_ns)
-        self._core.schedule.at(self._next(now_ns, self._sample_ns), self._sample)
-        self._core.schedule.at(self._next(now_ns, LOOK_EVERY_NS), self._look)
+        self._desk.schedule.at(self._next(now_ns, self._sample_ns), self._sample)
+        self._desk.schedule.at(self._next(now_ns, LOOK_EVERY_NS), self._look)
 
     def _wake(self, due_ns: int) -> None:
         """Take note of an alarm that was set while nothing else changed what is due."""
-        self._core.due_ns = min(self._core.due_ns, due_ns)
+        self._desk.due_ns = min(self._desk.due_ns, due_ns)
 
     def _turn_session(self, ts_ns: int) -> None:
-        self.apply(self._core.risk.on_session(ts_ns))
+        self.apply(self._desk.risk.on_session(ts_ns))
         session = self._sessions.at(ts_ns)
         # The next day begins for the counters with its extended hours; between two, `at` names the one to come.
-        self._core.schedule.at(session.extended_close_ns, self._turn_session)
+        self._desk.schedule.at(session.extended_close_ns, self._turn_session)
 
     def _sample(self, ts_ns: int) -> None:
         self.snapshot(ts_ns)
-        self._core.schedule.at(self._next(ts_ns, self._sample_ns), self._sample)
+        self._desk.schedule.at(self._next(ts_ns, self._sample_ns), self._sample)
 
     def _next(self, ts_ns: int, step_ns: int) -> int:
         """Return the next multiple of an interval inside a session, and each session's end in any case."""
@@ -169,12 +169,12 @@ class Supervisor:
 
     def snapshot(self, ts_ns: int) -> None:
         """Write the account as it stands into the journal."""
-        core, portfolio = self._core, self._core.portfolio
+        desk, portfolio = self._desk, self._desk.portfolio
         values, profits = portfolio.worth()
         equity = sum(values.values(), portfolio.cash_usd)
         portfolio.value(equity)
         markets = portfolio.markets
-        core.journal.append(
+        desk.journal.append(
             Snapshot(
                 ts_event_ns=ts_ns,
                 cash_usd=portfolio.cash_usd,
@@ -193,35 +193,37 @@ class Supervisor:
 
     def _look(self, ts_ns: int) -> None:
         """Look at the strategies' losses; how often must not hang on where a tape ends, as samples do."""
-        self.apply(self._core.risk.check_strategies(ts_ns))
-        self._core.schedule.at(self._next(ts_ns, LOOK_EVERY_NS), self._look)
+        self.apply(self._desk.risk.check_strategies(ts_ns))
+        self._desk.schedule.at(self._next(ts_ns, LOOK_EVERY_NS), self._look)
 
-    def apply(self, events: Iterable[Event]) -> None:
-        """Journal what risk decided and carry it out: a halt cancels what adds risk, and latches."""
+    def apply(self, events: Sequence[Event]) -> None:
+        """Journal what risk decided, if anything, and carry it out: a halt cancels what adds risk, and latches."""
+        if not events:
+            return
         for event in events:
-            self._core.journal.append(event)
+            self._desk.journal.append(event)
             if isinstance(event, TradingStateChanged):
                 if event.state != "active":
                     self._cancel_entries(f"{event.control}: {event.reason}")
             elif isinstance(event, StrategyHalted):
-                self._core.portfolio.book(event.strategy).halted = True
+                self._desk.portfolio.book(event.strategy).halted = True
                 self._cancel_entries(f"{event.control}: {event.reason}", event.strategy)
-        self._core.journal.commit()  # a latch holds through a kill
-        if self._core.outbox:
-            self._core.empty_outbox()
+        self._desk.journal.commit()  # a latch holds through a kill
+        if self._desk.outbox:
+            self._desk.empty_outbox()
 
     def halt_strategy(self, callback: Callback, error: Exception, cause: Event | Order) -> None:
         """Stop a strategy whose code raised, alone; the event it was handling is kept.
 
         It hears nothing more, its entries are canceled, and of what it asked for in this handler only reductions pass.
         """
-        core = self._core
-        name = core.wiring.owner(callback)
+        desk = self._desk
+        name = desk.wiring.owner(callback)
         if name is None:
             raise error  # ours, on the way to a strategy: a full disk is no fault of the author's
-        core.wiring.drop(name)
+        desk.wiring.drop(name)
         event = cause.intent if isinstance(cause, Order) else cause
-        own = {one.__module__ for one in type(core.strategies[name]).__mro__ if issubclass(one, Strategy)}
+        own = {one.__module__ for one in type(desk.strategies[name]).__mro__ if issubclass(one, Strategy)}
         where, line = "", error.__traceback__
         while line is not None:  # down to the author's last line: what it called, ours or a library's, is not the place
             module = line.tb_frame.f_globals.get("__name__")
@@ -229,27 +231,27 @@ class Supervisor:
                 where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}"
             line = line.tb_next
         reason, told = self.masked(f"{type(error).__name__}: {error}{where}"), self.masked(encode(event).decode())
-        self.apply([StrategyHalted(name, core.now_ns, "exception", reason, told)])
+        self.apply([StrategyHalted(name, desk.now_ns, "exception", reason, told)])
 
     def _cancel_entries(self, reason: str, strategy: str | None = None) -> None:
-        core = self._core
-        for order in core.orders.open.values():
-            if (strategy is None or order.strategy == strategy) and not core.risk.reduces(order):
-                core.outbox.append(CancelRequest(order.id, core.now_ns, reason))
+        desk = self._desk
+        for order in desk.orders.open.values():
+            if (strategy is None or order.strategy == strategy) and not desk.risk.reduces(order):
+                desk.outbox.append(CancelRequest(order.id, desk.now_ns, reason))
 
     # --- the rarer events ------------------------------------------------------------------------------------------
 
     def take(self, event: OtherEvent) -> None:
         """Take what is neither a price nor a venue's answer. Time passes to it, which is all there is to a `Tick`."""
         self.pass_time(event)
-        core = self._core
+        desk = self._desk
         if isinstance(event, News):
-            core.tell(core.wiring.hearing("on_news", event.symbols), event)
+            desk.tell(desk.wiring.hearing("on_news", event.symbols), event)
         elif isinstance(event, Datum):
-            core.tell(core.wiring.hearing("on_datum", (event.symbol,) if event.symbol else ()), event)
+            desk.tell(desk.wiring.hearing("on_datum", (event.symbol,) if event.symbol else ()), event)
         elif isinstance(event, Signal):
-            if event.ts_expire_ns > core.now_ns:
-                core.tell(core.wiring.hearing("on_signal", (event.symbol,)), event)
+            if event.ts_expire_ns > desk.now_ns:
+                desk.tell(desk.wiring.hearing("on_signal", (event.symbol,)), event)
         elif isinstance(event, Status):
             self._on_status(event)
         elif isinstance(event, CorporateAction):
@@ -257,58 +259,58 @@ class Supervisor:
         elif isinstance(event, Command):
             self._on_command(event)
         elif isinstance(event, AccountOpened):
-            core.portfolio.open(event)
-            self.apply(core.risk.on_session(core.now_ns))  # what it is worth is known only now
-            self.snapshot(core.now_ns)
+            desk.portfolio.open(event)
+            self.apply(desk.risk.on_session(desk.now_ns))  # what it is worth is known only now
+            self.snapshot(desk.now_ns)
         elif isinstance(event, Assets):
-            core.risk.on_assets(event)
+            desk.risk.on_assets(event)
         elif isinstance(event, Link):
-            core.risk.on_link(event, core.now_ns)
+            desk.risk.on_link(event, desk.now_ns)
         elif isinstance(event, Backfill):
             self._is_behind = not event.done
-            core.warming_up = self._is_behind or not self._is_active
+            desk.warming_up = self._is_behind or not self._is_active
         elif isinstance(event, Reconciliation):
-            core.portfolio.adjust(event.cash_adjustment_usd)
+            desk.portfolio.adjust(event.cash_adjustment_usd)
             for symbol, qty in event.coins_charged.items():
-                core.portfolio.charge(symbol, qty)
+                desk.portfolio.charge(symbol, qty)
             if not self._is_active:
-                self._activate(core.now_ns)
-            self.apply(core.risk.on_reconciliation(event, core.now_ns))
+                self._activate(desk.now_ns)
+            self.apply(desk.risk.on_reconciliation(event, desk.now_ns))
         elif isinstance(event, ModelStatus):
             self._on_model(event)
         elif isinstance(event, AccountTerms):
-            core.risk.on_terms(event)
+            desk.risk.on_terms(event)
         elif isinstance(event, AccountStatement):
-            self.apply(core.risk.on_statement(event, core.now_ns))
-        if core.outbox:  # what a person or a model's health had asked for; on a tape no one else empties it
-            core.empty_outbox()
+            self.apply(desk.risk.on_statement(event, desk.now_ns))
+        if desk.outbox:  # what a person or a model's health had asked for; on a tape no one else empties it
+            desk.empty_outbox()
 
     def _on_status(self, status: Status) -> None:
-        core = self._core
-        market = core.portfolio.market(status.symbol)
+        desk = self._desk
+        market = desk.portfolio.market(status.symbol)
         market.halted = status.state == "halted"
         market.limit_up_price, market.limit_down_price = status.limit_up_price, status.limit_down_price
-        if core.broker.simulated:
-            core.settle(core.broker.notice(status))
-        core.tell(core.wiring.hearing("on_status", (status.symbol,)), status)
+        if desk.broker.simulated:
+            desk.settle(desk.broker.notice(status))
+        desk.tell(desk.wiring.hearing("on_status", (status.symbol,)), status)
 
     def _on_corporate_action(self, action: CorporateAction) -> None:
         # First the venue's orders, which a split cancels, then the books, then the strategies.
-        core = self._core
-        if core.broker.simulated:
-            core.settle(core.broker.notice(action))
-        if CorporateAction not in core.inputs and action.symbol in self._followed:
-            core.journal.append(action)  # it moves our books, so the journal must show it
-        core.portfolio.act(action)
+        desk = self._desk
+        if desk.broker.simulated:
+            desk.settle(desk.broker.notice(action))
+        if CorporateAction not in desk.inputs and action.symbol in self._followed:
+            desk.journal.append(action)  # it moves our books, so the journal must show it
+        desk.portfolio.act(action)
         if action.action == "symbol_change":
-            core.wiring.rename(action.symbol, action.new_symbol)
-            core.risk.rename(action.symbol, action.new_symbol)
-        core.tell(core.wiring.hearing("on_corporate_action", (action.symbol,)), action)
+            desk.wiring.rename(action.symbol, action.new_symbol)
+            desk.risk.rename(action.symbol, action.new_symbol)
+        desk.tell(desk.wiring.hearing("on_corporate_action", (action.symbol,)), action)
 
     def _on_command(self, command: Command) -> None:
-        if Command not in self._core.inputs:  # no tape holds it, so the journal must, and where it came
-            self._core.journal.append(replace(command, events=self._core.events))
-        core, risk, now = self._core, self._core.risk, self._core.now_ns
+        if Command not in self._desk.inputs:  # no tape holds it, so the journal must, and where it came
+            self._desk.journal.append(replace(command, events=self._desk.events))
+        desk, risk, now = self._desk, self._desk.risk, self._desk.now_ns
         reason = command.reason or "asked for"
         if command.action == "resume":
             self._closing.give_up("operator")
@@ -320,35 +322,35 @@ class Supervisor:
         elif command.action in ("override", "tighten"):
             self.apply(risk.on_override(command, now))
         else:
-            for order in core.orders.open.values():
-                core.outbox.append(CancelRequest(order.id, now, f"operator: {reason}"))
+            for order in desk.orders.open.values():
+                desk.outbox.append(CancelRequest(order.id, now, f"operator: {reason}"))
             if command.action == "flatten":
-                self._closing.begin(core.strategies.values(), "operator", reason)
+                self._closing.begin(desk.strategies.values(), "operator", reason)
 
     def _on_model(self, status: ModelStatus) -> None:
-        core, control = self._core, self._core.risk.model_health
-        self.apply(core.risk.on_model(status, core.now_ns))
+        desk, control = self._desk, self._desk.risk.model_health
+        self.apply(desk.risk.on_model(status, desk.now_ns))
         by = f"{control.label}: model {status.model}"
         if status.state in STANDING:
             self._closing.give_up(by)
         if status.action == "flatten":
-            self._closing.begin((core.strategies[name] for name in control.bound(status.model)), by, status.reason)
+            self._closing.begin((desk.strategies[name] for name in control.bound(status.model)), by, status.reason)
 
     # --- alarms ----------------------------------------------------------------------------------------------------
 
     def set_timer(self, strategy: Strategy, name: str, span_ns: int, kind: str) -> None:
         """Schedule a strategy's alarm: `after`, `every`, `before_close` or `after_open`."""
-        self._core.schedule.at(
-            self._next_alarm(self._core.now_ns, span_ns, kind), partial(self._ring, strategy, name, span_ns, kind)
+        self._desk.schedule.at(
+            self._next_alarm(self._desk.now_ns, span_ns, kind), partial(self._ring, strategy, name, span_ns, kind)
         )
 
     def _ring(self, strategy: Strategy, name: str, span_ns: int, kind: str, ts_ns: int) -> None:
-        callback = self._core.wiring.callback(strategy.name, "on_timer")
+        callback = self._desk.wiring.callback(strategy.name, "on_timer")
         if kind != "after":
             again = partial(self._ring, strategy, name, span_ns, kind)
-            self._core.schedule.at(self._next_alarm(ts_ns, span_ns, kind), again)
+            self._desk.schedule.at(self._next_alarm(ts_ns, span_ns, kind), again)
         if callback is not None:
-            self._core.tell((callback,), Timer(strategy.name, name, ts_ns, ts_ns))
+            self._desk.tell((callback,), Timer(strategy.name, name, ts_ns, ts_ns))
 
     def _next_alarm(self, now_ns: int, span_ns: int, kind: str) -> int:
         if kind in ("after", "every"):

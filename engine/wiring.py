@@ -13,7 +13,7 @@ from typing import Any
 from engine.bars import SESSION_NS, BarBuilder, interval_text, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, InvariantError
-from engine.events import Bar, InboxEvent
+from engine.events import Bar, InboxEvent, Quote, Trade
 from engine.market import Callback, Callbacks, Market
 from engine.portfolio import Portfolio
 from engine.schedule import Schedule
@@ -88,7 +88,15 @@ class Wiring:
                 if misfit := self._misfit(strategy, event.symbol, event.interval_ns):
                     raise misfit
 
-    def route(self, market: Market, interval_ns: int) -> None:
+    def listeners(self, market: Market, event: Bar | Quote | Trade) -> Callbacks:
+        """Return the callbacks that a price is for."""
+        if isinstance(event, Bar):
+            if event.interval_ns != market.bar_interval_ns:
+                self._route(market, event.interval_ns)
+            return market.on_bar
+        return market.on_quote if isinstance(event, Quote) else market.on_trade
+
+    def _route(self, market: Market, interval_ns: int) -> None:
         """Point a market's bars of this length at those who asked for them, through builders of longer ones.
 
         Whoever has no use for them is told by a `ConfigError`, in its own place, as if its `on_bar` had raised it.

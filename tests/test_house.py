@@ -113,6 +113,11 @@ def test_no_file_is_longer_than_its_reason() -> None:
     assert {name for name, count in lines.items() if count > FILE_LINES} == set(LONG_FILES)
 
 
+def test_the_whole_trade_is_read_on_a_screen_and_a_half() -> None:
+    """A screen has 80 lines; the docstring and the imports count."""
+    assert TEXT["engine/core.py"].count("\n") <= 120
+
+
 def test_no_function_is_longer_than_a_screen() -> None:
     """At most 60 lines below its first one, docstring included."""
     long = {

@@ -184,6 +184,8 @@ class RiskManager:
         if order.status in TERMINAL:
             self._forget(order)
         found: Sequence[Event] = ()
+        if reason := order.overfill:
+            found = (self.halt(now_ns, "overfill", reason),)
         for control in self._fill_hooks:
             if told := control.on_fill(order, fill, now_ns):
                 found = [*found, *told]

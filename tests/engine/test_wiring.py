@@ -72,9 +72,8 @@ class Exchange:
             ts_ns, call = self.schedule.pop()
             call(ts_ns)
         market = self.portfolio.market(symbol)
-        if market.bar_interval_ns != span_ns:
-            self.wiring.route(market, span_ns)
-        self.tell(market.on_bar, Bar(symbol, closed_ns, closed_ns, 1, 1, 1, 1, 1.0, span_ns))
+        bar = Bar(symbol, closed_ns, closed_ns, 1, 1, 1, 1, 1.0, span_ns)
+        self.tell(self.wiring.listeners(market, bar), bar)
 
 
 # --- who hears ------------------------------------------------------------------------------------------------------

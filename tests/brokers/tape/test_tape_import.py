@@ -342,7 +342,7 @@ def test_whatever_rows_are_bad_the_others_are_imported(bad: set[int], tmp_path_f
         ("a.csv", b"", "no header"),
         ("a.csv", TRADES.encode(), "the file holds no rows"),
         ("a.csv", b"a,a\n1,2\n", "line 1: no header, or one that names a column twice: a, a"),
-        ("a.csv.gz", gzip.compress(TRADES.encode() * 99)[:-9], "damaged or cut off?"),
+        ("a.csv.gz", gzip.compress(TRADES.encode() * 99, mtime=0)[:-9], "damaged or cut off?"),
         ("a.csv.gz", b"plain text", "damaged or cut off?"),
         ("a.parquet", b"PAR1 and no more", "damaged or cut off?"),
         ("a.jsonl", b'{"ts_ns": 1}\n[1]\n', "no JSON object"),
