@@ -38,7 +38,7 @@ def run(suite: str, *, as_json: bool, long: bool, peers: list[str]) -> None:
         "replay": lambda: replay(peers, long=long), "startup": startup, "live": lambda: live(long=long), "model": model,
     }  # fmt: skip
     if suite not in (*suites, "all"):
-        raise ConfigError(f"no suite '{suite}'{suggestion(suite, suites)}")
+        raise ConfigError(f"no suite '{suite}'{suggestion(suite, suites)}; there are {', '.join(suites)}, and all")
     chosen = [measure for name, measure in suites.items() if suite in (name, "all")]
     figures: list[Figure] = []
     notes: list[str] = []

@@ -120,6 +120,7 @@ class Wiring:
         """Call nothing of a strategy any more."""
         self._strategies = [other for other in self._strategies if other.name != strategy]
         self._callbacks = {key: value for key, value in self._callbacks.items() if key[0] != strategy}
+        self._misfits.pop(strategy, None)  # whatever stopped it has been told
         self._subscribe()
 
     def hand_on_ended_bars(self, now_ns: int) -> None:

@@ -219,6 +219,8 @@ def test_days_beside_minutes_are_for_those_who_ask_for_them(xnys: Sessions) -> N
         else:
             with pytest.raises(ConfigError, match="'short' asks for bars of 5min, and SPY comes in bars of 1d: ask"):
                 exchange.wiring.check_heard()
+            exchange.wiring.drop("short")
+            exchange.wiring.check_heard()  # it was stopped, and that has been told
 
 
 def test_four_hours_of_a_coin_are_neither_a_day_nor_a_session() -> None:
