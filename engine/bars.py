@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from engine.clock import Sessions
+from engine.clock import SHORTEST_SESSION_NS, Sessions
 from engine.errors import ConfigError
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Bar
 from engine.schedule import Schedule
@@ -13,7 +13,6 @@ from engine.schedule import Schedule
 SESSION_NS = DAY_NS
 """Stands for one bar per trading day, whatever that day's length; an early close makes it shorter."""
 
-SHORTEST_SESSION_NS = 3 * HOUR_NS
 LATE_NS = 5 * SECOND_NS
 """How long after its end a bucket waits for its last bar, which takes a while to reach us; others come sooner."""
 

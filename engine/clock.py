@@ -22,6 +22,8 @@ from engine.errors import ConfigError, suggestion
 from engine.events import DAY_NS, HOUR_NS, SECOND_NS
 
 CALENDAR_FIRST, CALENDAR_LAST = "1990-01-01", "2032-12-31"
+SHORTEST_SESSION_NS = 3 * HOUR_NS
+"""A bar this long is a day's wherever venues close: New York's early closes leave three hours and a half."""
 
 
 class Clock(Protocol):

@@ -44,22 +44,19 @@ class Market:
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
-        # What every bar touches lies side by side: of a thousand symbols it has to come from far away each time.
         self.mark = self.bar_close = nan
-        self.bar_ns = self.bar_interval_ns = 0
-        self.worst_qty = 0.0
-        self.on_bar: Callbacks = ()
-        self.qty = self.long_qty = self.short_qty = 0.0
-        self.bar_span_ns = 0
+        self.bar_ns = self.bar_interval_ns = self.bar_span_ns = 0
         self.quote: Quote | None = None
         self.trade: Trade | None = None
         self.halted = False
         self.limit_up_price: float | None = None
         self.limit_down_price: float | None = None
         self.position_qty = self.open_buy_qty = self.open_sell_qty = ZERO
+        self.qty = self.long_qty = self.short_qty = self.worst_qty = 0.0
         self.open_buys: dict[str, Order] = {}
         self.open_sells: dict[str, Order] = {}
         self.routes: dict[int, Callbacks] = {}
+        self.on_bar: Callbacks = ()
         self.on_quote: Callbacks = ()
         self.on_trade: Callbacks = ()
 

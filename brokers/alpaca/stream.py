@@ -23,9 +23,9 @@ from brokers.alpaca.session import GREET_S, Session, together
 from brokers.alpaca.session_bars import SessionBars
 from brokers.alpaca.settings import FeedSettings
 from brokers.alpaca.watch import Watch
-from engine.clock import Clock, LiveClock, Sessions
+from engine.clock import SHORTEST_SESSION_NS, Clock, LiveClock, Sessions
 from engine.errors import ConfigError
-from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, NEVER_NS, SECOND_NS, Backfill, Bar, MarketEvent, News
+from engine.events import DAY_NS, MINUTE_NS, NEVER_NS, SECOND_NS, Backfill, Bar, MarketEvent, News
 from engine.ports import Publish
 
 LOCAL_LOOK_S = 0.01
@@ -35,7 +35,6 @@ STOCK_PATHS = {
 }  # fmt: skip
 DELAY_NS = {"delayed_sip": 15 * MINUTE_NS}
 REST_TIMEOUT_S = 10.0
-SHORTEST_SESSION_NS = 3 * HOUR_NS
 HEADERS = {"Content-Type": "application/msgpack"}
 FROM_REST = "+rest"
 

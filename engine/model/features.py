@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from engine.bars import SESSION_NS, SHORTEST_SESSION_NS
-from engine.clock import Sessions
+from engine.bars import SESSION_NS
+from engine.clock import SHORTEST_SESSION_NS, Sessions
 from engine.errors import ModelError
 from engine.events import Bar, CorporateAction, Datum, MarketEvent, News, Quote, Signal
 from engine.model.card import Card, FeatureSpec, Floats32, Missing
@@ -138,12 +138,16 @@ class FeatureSet:
         elif kind is CorporateAction:
             self._take_action(event)  # type: ignore[arg-type]  # likewise
 
+    def has_room_for(self, bar: Bar) -> bool:
+        """Tell whether the windows are made of such bars: of this symbol, and as long."""
+        span_ns = bar.interval_ns
+        is_long = span_ns == self.interval_ns or (self._by_session and span_ns >= SHORTEST_SESSION_NS)
+        return is_long and bar.symbol in self._rows
+
     def _take_bar(self, bar: Bar) -> None:
-        row = self._rows.get(bar.symbol, -1)
-        if row < 0 or not (
-            bar.interval_ns == self.interval_ns or (self._by_session and bar.interval_ns >= SHORTEST_SESSION_NS)
-        ):
+        if not self.has_room_for(bar):
             return
+        row = self._rows[bar.symbol]
         ts_ns, last_ns, close = bar.ts_event_ns, self._last_ns[row], bar.close
         elapsed = self._grid.elapsed(ts_ns)
         if ts_ns <= last_ns or bar.revised or not close > 0.0 or elapsed < 0.0:

@@ -12,11 +12,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
-from engine.bars import SHORTEST_SESSION_NS
 from engine.clock import Clock
 from engine.errors import ModelError
 from engine.events import Backfill, Bar, InboxEvent, ModelStatus, Signal
@@ -54,9 +53,8 @@ class LiveLane:
         self._timer: asyncio.TimerHandle | None = None
         self._hung: asyncio.TimerHandle | None = None
         self._instant_ns = self._arrived = self._checked_ns = self._probation = self._pass = 0
-        self._again = self._is_behind = False
-        self._rows = {symbol: row for row, symbol in enumerate(lane.scorer.symbols)}
-        self._usual = len(self._rows)
+        self._again = self._is_behind = self._is_held = False
+        self._usual = len(lane.scorer.symbols)
         self._previous: Lane | None = None
         self._reads_texts = lane.scorer.card.text is not None
 
@@ -106,7 +104,7 @@ class LiveLane:
     def take(self, event: InboxEvent) -> None:
         """Take an event that the corridor has gone through."""
         kind = type(event)
-        if kind is Bar and not self._reads_texts:
+        if kind is Bar:
             self._take_bar(event)  # type: ignore[arg-type]  # its type was just asked for, the fast way
         elif kind is Backfill:
             self._is_behind = not event.done  # type: ignore[union-attr]  # likewise
@@ -121,7 +119,7 @@ class LiveLane:
             self._previous.take(event)
 
     def _take_bar(self, bar: Bar) -> None:
-        if bar.symbol not in self._rows or not self._is_of_its_interval(bar):
+        if not self.lane.scorer.features.has_room_for(bar):
             self._show(bar)
             return
         if bar.ts_event_ns > self._instant_ns:
@@ -131,22 +129,18 @@ class LiveLane:
             self._instant_ns, self._arrived = bar.ts_event_ns, 0
         self._show(bar)
         self._arrived += 1
-        if self._arrived in (self._usual, len(self._rows)):
+        if self._arrived in (self._usual, len(self.lane.scorer.symbols)):
             self.close()
         elif self._timer is None:
             window_s = self.lane.outlet.config.window_ms / 1e3
             self._timer = asyncio.get_running_loop().call_later(window_s, self.close)
-
-    def _is_of_its_interval(self, bar: Bar) -> bool:
-        wanted = self.lane.scorer.card.interval_ns
-        return bar.interval_ns == wanted or min(bar.interval_ns, wanted) >= SHORTEST_SESSION_NS
 
     def close(self) -> None:
         """Score what is due, now or as soon as the pass under way has ended."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self.idle.is_set():
+        if self._is_held or not self.idle.is_set():
             self.counts["conflated"] += not self._again
             self._again = True
             return
@@ -239,11 +233,13 @@ class LiveLane:
             structlog.get_logger().error("a pass of a model failed", model=lane.name, error=reason)
         else:
             self._send(lane.judged(due, outputs, took_ns))
-        if self._previous is not None:
-            self._probation -= len(due.rows)
-            if self._probation <= 0:
-                self._previous.scorer.backend.close()
-                self._previous = None
+        self._probation -= len(due.rows)
+        self._trust()
+
+    def _trust(self) -> None:
+        if self._previous is not None and self._probation <= 0:
+            self._previous.scorer.backend.close()
+            self._previous = None
 
     def _send(self, found: Sequence[Signal | ModelStatus]) -> None:
         if self._previous is not None and (fault := next(filter(is_fault, found), None)) is not None:
@@ -255,31 +251,43 @@ class LiveLane:
                 )
             self._publish(event)
 
-    def swap(self, lane: Lane) -> None:
-        """Let another file score from the next event on, once `idle`; the one before stays ready through probation."""
-        old = self.lane
-        bundle, outlet = lane.scorer.bundle, old.outlet
+    async def swap(self, lane: Lane, since: Sequence[InboxEvent]) -> None:
+        """Let another file score from the next event on, after the pass under way; no other one begins before.
+
+        It is shown the events `since` it was made, those that come meanwhile too. The file before stays ready through
+        probation.
+        """
+        self._is_held = True
+        try:
+            await self.idle.wait()
+        finally:
+            self._is_held = False
+        for event in since:
+            lane.take(event)
+        lane.scorer.features.close()
+        self._again, self._probation = False, 0
+        self._trust()
+        old, outlet = self.lane, self.lane.outlet
         lane.outlet, lane.counts = outlet, outlet.counts
-        outlet.take_over(bundle.card, bundle.sha256)
-        self.lane, self._previous = lane, old
-        self._probation = outlet.config.probation_count
-        now = self._clock.now_ns()
-        self._send([ModelStatus(lane.name, now, now, "swapped", reason="reload", sha256=bundle.sha256)])
-        if not self._probation:
-            self._previous = None
+        swapped = self._turn_to(lane, "swapped", "reload")
+        self._previous, self._probation = old, outlet.config.probation_count
+        self._send([swapped])
+        self._trust()
 
     def _back(self, fault: ModelStatus | Signal) -> ModelStatus:
         """Go back to the file before."""
         assert self._previous is not None
         assert isinstance(fault, ModelStatus)
-        bad, self.lane, self._previous = self.lane, self._previous, None
+        bad, previous, self._previous = self.lane, self._previous, None
         self._pass += 1  # what is under way is of the other file
-        bundle = self.lane.scorer.bundle
-        self.lane.outlet.take_over(bundle.card, bundle.sha256)
-        self.lane.outlet.absolve()
-        now = self._clock.now_ns()
-        reason = f"{bad.scorer.bundle.sha256[:12]} on probation: {fault.reason}"
-        return ModelStatus(self.lane.name, now, now, "rolled_back", reason=reason, sha256=bundle.sha256)
+        previous.outlet.absolve()
+        return self._turn_to(previous, "rolled_back", f"{bad.outlet.sha256[:12]} on probation: {fault.reason}")
+
+    def _turn_to(self, lane: Lane, state: Literal["swapped", "rolled_back"], reason: str) -> ModelStatus:
+        bundle, now = lane.scorer.bundle, self._clock.now_ns()
+        self.lane = lane
+        lane.outlet.take_over(bundle.card, bundle.sha256)
+        return ModelStatus(lane.name, now, now, state, reason=reason, sha256=bundle.sha256)
 
     def _checkpoint(self, ts_ns: int) -> None:
         """Write a streaming model's state once a minute; a restart goes on from it through the journal."""

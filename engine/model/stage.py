@@ -91,11 +91,7 @@ class Stage:
                 ready.append((one, await asyncio.to_thread(_prepared, deployer, model, ledger.path, records)))
             while ready:
                 one, lane = ready[0]
-                await one.idle.wait()  # what comes meanwhile is shown to the new one too
-                for event in self._since:  # with those that came while the one before was being swapped in
-                    lane.take(event)
-                lane.scorer.features.close()
-                one.swap(lane)
+                await one.swap(lane, self._since)
                 del ready[0]
         finally:
             self._since = None

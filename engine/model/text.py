@@ -53,6 +53,10 @@ class Texts:
         self._seen: set[str] = set()
         self._pulled: list[tuple[int, int, int, Floats32]] | None = [] if block else None
 
+    def has_room_for(self, _bar: Bar) -> bool:
+        """Tell whether a bar says anything here: none does."""
+        return False
+
     def take(self, event: MarketEvent | Signal) -> None:
         """Take in the next event of the tape; all but texts are passed over."""
         kind = type(event)

@@ -250,9 +250,7 @@ async def swapped(d: Desk, tmp_path: Path, net: Any = None, **over: Any) -> Path
     for minute in range(d.minute):
         for symbol in SYMBOLS:
             lane.take(bar(symbol, minute, 100.0 + minute % 3))
-    lane.scorer.features.close()
-    await d.one.idle.wait()
-    d.one.swap(lane)
+    await d.one.swap(lane, [])
     return file
 
 
@@ -267,6 +265,28 @@ async def test_another_file_takes_over_between_two_events(desk: Any, tmp_path: P
     d.bars()
     assert {one.source for one in d.signals()[-3:]} == {status.sha256[:12]}
     assert status.sha256[:12] != old
+
+
+async def test_a_file_that_takes_over_under_load_waits_for_one_pass_and_names_its_own_scores(
+    desk: Any, tmp_path: Path
+) -> None:
+    """Instants are always waiting; the pass under way is the old file's, and no other begins before the swap."""
+    d = desk(inline=False, ttl_s=1e6)
+    backend = Held(d.one.lane.scorer)
+    old = d.one.lane.scorer.bundle.sha256[:12]
+    d.fill(nets.LOOKBACK + 3)
+    swapping = asyncio.create_task(swapped(d, tmp_path))
+    while not d.one._is_held:
+        await asyncio.sleep(0)
+    backend.go.set()
+    await swapping
+    passes = d.one.counts["passes"]
+    d.bars()
+    async with asyncio.timeout(5):
+        while len(d.signals()) < 6:
+            await asyncio.sleep(0)
+    assert [one.source for one in d.signals()] == [old] * 3 + [d.statuses()[0].sha256[:12]] * 3
+    assert (passes, d.one.counts["passes"]) == (1, 2)
 
 
 @pytest.mark.parametrize("probation", [100, 0])
