@@ -16,7 +16,7 @@ SOURCE = ("engine/", "brokers/", "strategies/", "research/", "run_live.py")
 FILE_LINES, FILE_WALL, FUNCTION_LINES = 300, 500, 60
 LONG_FILES: dict[str, str] = {
     "engine/events.py": "the whole vocabulary on one page: one struct per fact, no behavior",
-    "engine/model/live_lane.py": "one pass, from the bar that makes it due to what becomes of it when late, hung or bad",
+    "engine/model/live_lane.py": "one pass, from the bar that makes it due to what becomes of a late, hung or bad one",
     "engine/portfolio.py": "the books that have to add up to the account stand side by side",
     "engine/risk/manager.py": "the order in which all controls are asked, and every hook by which they keep count",
     "engine/strategy.py": "the author's page: everything that a strategy may override, ask for or read",
