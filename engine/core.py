@@ -39,7 +39,7 @@ class Core(Desk):
         for callback in callbacks:
             try:
                 callback(event)
-            except Exception as error:  # the author's code may raise anything; it stops only itself
+            except (Exception, SystemExit) as error:  # the author's code may raise anything; it stops only itself
                 self.supervisor.halt_strategy(callback, error, event)
             if self.outbox:
                 self.empty_outbox()

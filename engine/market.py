@@ -73,6 +73,11 @@ class Market:
         self.trade = event
         return event.price
 
+    def forget_prices(self) -> None:
+        """Let nothing be priced by what came before a split, or a change of name; `mark` still values positions."""
+        self.quote = self.trade = None
+        self.bar_ns, self.bar_close = 0, nan
+
     def reference(self, now_ns: int) -> tuple[float, Literal["quote", "trade", "bar"]] | None:
         """Return the freshest trustworthy price and its kind, or None: then nothing may be priced.
 

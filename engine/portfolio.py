@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
-from math import inf, nan
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvariantError
@@ -185,20 +185,17 @@ class Portfolio:
 
     def mark(self, market: Market, price: float) -> bool:
         """Move the account with a new price of a symbol; return whether a loss limit needs a look."""
-        if not market.worst_qty:
-            if 0.0 < price < inf:  # kept all the same: two strategies may hold what comes to nothing together
-                market.mark = price
-            return False
-        if not 0 < price < inf:  # malformed: it values nothing
-            return self.equity < self.floor
-        change = price - market.mark
-        if not -inf < change < inf:  # its first price: what was asked for had no exposure yet
-            change = price
-        market.mark = price
-        self.gross += market.worst_qty * change
-        self.net_high += market.long_qty * change
-        self.net_low += market.short_qty * change
-        equity = self.equity = self.equity + market.qty * change
+        if 0.0 < price < inf:  # else it is malformed, and values nothing
+            if market.worst_qty:
+                change = price - market.mark
+                if not -inf < change < inf:  # its first price: what was asked for had no exposure yet
+                    change = price
+                self.gross += market.worst_qty * change
+                self.net_high += market.long_qty * change
+                self.net_low += market.short_qty * change
+                self.equity += market.qty * change
+            market.mark = price  # also of what comes to nothing: two strategies may hold it against each other
+        equity = self.equity  # compared in any case: the fill that closed a position may have moved it
         if equity > self.peak:
             self.peak = equity
             kept = equity * self.peak_kept
@@ -337,8 +334,7 @@ class Portfolio:
                 self._pay(book, cash)
             total += position.qty
         market.position_qty = total
-        market.quote = market.trade = None  # prices from before the split price nothing after it
-        market.bar_ns, market.bar_close = 0, nan
+        market.forget_prices()
         self.expose(market)
         self.value(self.equity_usd())
 
@@ -353,8 +349,9 @@ class Portfolio:
                 raise InvariantError(f"{market.symbol} becomes {new_symbol}, which {book.name} holds already")
         target = self.market(new_symbol)
         target.position_qty, market.position_qty = market.position_qty, ZERO
-        if target.mark != target.mark:
+        if market.mark == market.mark:
             target.mark = market.mark
+        target.forget_prices()  # of whatever had the name before
         for book in self.books.values():
             old = book.positions.get(market.symbol)
             if old is not None and old.qty:

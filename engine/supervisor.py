@@ -67,7 +67,7 @@ class Supervisor:
         self._begun = self._is_active = self._is_behind = False
         self.masked: Callable[[str], str] = str
         followed = dict.fromkeys(symbol for strategy in desk.strategies.values() for symbol in strategy.symbols)
-        self._followed = frozenset(followed)
+        self._followed = set(followed)
         self._shown = tuple(followed) if len(followed) <= MARKS_PER_SNAPSHOT_MAX else ()
 
     def begin(self, started: RunStarted, warm_up_ns: int = 0, *, waits: bool = False) -> None:
@@ -141,7 +141,7 @@ class Supervisor:
 
     def _begin(self, now_ns: int) -> None:
         self._begun = True
-        self._turn_session(now_ns)
+        self._open_session(now_ns)
         self._desk.schedule.at(self._next(now_ns, self._sample_ns), self._sample)
         self._desk.schedule.at(self._next(now_ns, LOOK_EVERY_NS), self._look)
 
@@ -150,6 +150,10 @@ class Supervisor:
         self._desk.due_ns = min(self._desk.due_ns, due_ns)
 
     def _turn_session(self, ts_ns: int) -> None:
+        self.apply(self._desk.risk.check_strategies(ts_ns))  # before what they have lost counts afresh
+        self._open_session(ts_ns)
+
+    def _open_session(self, ts_ns: int) -> None:
         self.apply(self._desk.risk.on_session(ts_ns))
         session = self._sessions.at(ts_ns)
         # The next day begins for the counters with its extended hours; between two, `at` names the one to come.
@@ -212,7 +216,7 @@ class Supervisor:
         if self._desk.outbox:
             self._desk.empty_outbox()
 
-    def halt_strategy(self, callback: Callback, error: Exception, cause: Event | Order) -> None:
+    def halt_strategy(self, callback: Callback, error: BaseException, cause: Event | Order) -> None:
         """Stop a strategy whose code raised, alone; the event it was handling is kept.
 
         It hears nothing more, its entries are canceled, and of what it asked for in this handler only reductions pass.
@@ -303,6 +307,8 @@ class Supervisor:
             desk.journal.append(action)  # it moves our books, so the journal must show it
         desk.portfolio.act(action)
         if action.action == "symbol_change":
+            if action.symbol in self._followed:
+                self._followed.add(action.new_symbol)
             desk.wiring.rename(action.symbol, action.new_symbol)
             desk.risk.rename(action.symbol, action.new_symbol)
         desk.tell(desk.wiring.hearing("on_corporate_action", (action.symbol,)), action)

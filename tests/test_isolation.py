@@ -119,6 +119,24 @@ class Half(Strategy):
         raise RuntimeError("half-way")
 
 
+class Leaves(Strategy):
+    """Ends the process, as it believes, with a code of its own."""
+
+    def on_bar(self, bar: Bar) -> None:
+        self.order_target(bar.symbol, 1)
+        sys.exit(0)
+
+
+def test_a_strategy_that_calls_exit_ends_nobody_but_itself() -> None:
+    """A run that ended with the author's code 0 would look like one that went well."""
+    tree = configuration(HeldFeed.hold([bar("AAA", m, 100.0) for m in range(3)]), strategies=[strategy(Leaves)])
+    records, run = replayed(tree)
+    (halted,) = [record for record in records if isinstance(record, StrategyHalted)]
+    assert halted.reason.startswith("SystemExit: 0 at line ")
+    assert run.core.events == 3
+    assert not [record for record in records if isinstance(record, Approved)]
+
+
 def test_what_a_raising_handler_had_asked_for_does_not_go_out() -> None:
     """An author whose code fails half-way does not trade on the half."""
     tree = configuration(HeldFeed.hold([bar("AAA", m, 100.0) for m in range(3)]), strategies=[strategy(Half)])

@@ -59,7 +59,7 @@ class UnknownOutcome(Control):
         self.due_ns += self._max_age_ns
 
     def _halt(self, now_ns: int, reason: str) -> Sequence[Event]:
-        if self._latch.state == "halted":
+        if self._latch.is_latched:
             return NOTHING
         return (self._latch.set("halted", now_ns, self.label, reason),)
 
@@ -83,7 +83,7 @@ class PositionMismatch(Control):
     def on_reconciliation(self, found: Reconciliation, now_ns: int) -> Sequence[Event]:
         """Take in what was found; halt when the disagreement has lasted."""
         self._frozen = found.disagreeing
-        if found.halts and self._latch.state != "halted":
+        if found.halts and not self._latch.is_latched:
             return (self._latch.set("halted", now_ns, self.label, found.reason),)
         return NOTHING
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from engine.events import Event, StrategyHalted, exact
 from engine.market import ZERO
-from engine.portfolio import Portfolio
+from engine.portfolio import FOREIGN, Portfolio
 from engine.risk.control import PERCENT, Control
 from engine.risk.limits import RiskLimits
 from engine.risk.proposal import Proposal
@@ -107,7 +107,7 @@ class StrategyLoss(Control):
         found: list[Event] = []
         for name, pnl_usd in self._portfolio.worth()[1].items():
             book = self._portfolio.books[name]
-            if book.halted:
+            if book.halted or name == FOREIGN:
                 continue
             loss_usd = self._start_usd.get(name, ZERO) - pnl_usd
             if loss_usd > self._limit_usd:

@@ -236,7 +236,7 @@ class RiskManager:
         if status.state not in STANDING:
             return ()
         self.model_health.on_model(status)
-        if status.action != "halt" or self.state == "halted":
+        if status.action != "halt" or self._latch.is_latched:
             return ()
         return (self.halt(now_ns, self.model_health.label, f"model {status.model}: {status.reason}"),)
 

@@ -72,7 +72,7 @@ class PostTrade(Control):
         found = self.differences(statement)
         self.due = None
         self._ended = {}
-        if not found or self._latch.state == "halted":
+        if not found or self._latch.is_latched:
             return NOTHING
         more = len(found) - DIFFERENCES_TOLD
         reason = "; ".join(found[:DIFFERENCES_TOLD]) + (f"; and {more} more" if more > 0 else "")

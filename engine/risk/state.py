@@ -26,6 +26,11 @@ class Latch:
         self.started = False
         self.cause = ""
 
+    @property
+    def is_latched(self) -> bool:
+        """Whether somebody has halted trading, be it before it began."""
+        return self._latched == "halted"
+
     def activate(self, now_ns: int) -> TradingStateChanged:
         """Begin to trade, unless something halted it meanwhile."""
         self.started = True

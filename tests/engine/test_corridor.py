@@ -15,10 +15,12 @@ from engine import Bar, Fill, Order, Strategy, Timer
 from engine.config import from_dict
 from engine.errors import JournalWriteError
 from engine.events import (
+    DAY_NS,
     MINUTE_NS,
     SECOND_NS,
     Approved,
     Command,
+    CorporateAction,
     Denied,
     MarketEvent,
     Quote,
@@ -30,7 +32,7 @@ from engine.events import (
 from engine.journal import Journal, encode, read
 from engine.ports import Publish
 from engine.run import Run
-from tests.runs import OPEN_NS, HeldFeed, bar, configuration, kept_journal, lines, replayed, strategy
+from tests.runs import OPEN_NS, HeldFeed, bar, configuration, in_order, kept_journal, lines, replayed, strategy
 
 
 class Buyer(Strategy):
@@ -185,6 +187,41 @@ def test_an_alarm_rings_in_its_place_even_if_nothing_else_is_going_on() -> None:
     _, run = replayed(configuration(HeldFeed.hold(events), strategies=[strategy(Diary)]))
     heard = run.core.strategies["one"]._heard  # type: ignore[attr-defined]  # a Diary
     assert heard[:6] == [("bar", 1), ("bar", 2), ("once", 2.5), ("bar", 3), ("bar", 4), ("bar", 5)]
+
+
+def test_the_last_half_hour_of_a_session_counts_in_that_session() -> None:
+    """A strategy that loses just before midnight is halted at midnight, and not forgiven."""
+    start_ns = OPEN_NS - OPEN_NS % DAY_NS + DAY_NS
+    prices = [*[100.0] * 20, *[94.0] * 40]
+    feed = HeldFeed.hold([bar("BTC/USD", m - 30, price, start_ns=start_ns) for m, price in enumerate(prices)])
+    over = {"profile": "small_account", "max_order_notional_usd": "1000000", "max_order_notional_percent": "1000"}
+    over |= {"max_position_percent": "1000", "max_order_unknown_adv_qty": "1000"}
+    strategies = [strategy(Buyer, symbols=["BTC/USD"], qty=200)]
+    records, _ = replayed(configuration(feed, strategies=strategies, calendar="24/7", risk=over))
+    (halted,) = of(records, StrategyHalted)
+    assert (halted.control, halted.ts_event_ns) == ("C16 strategy_loss", start_ns)
+    assert halted.reason.startswith("lost 1,200.00 USD in the session > 1,000.00 USD")
+
+
+def test_what_a_renamed_symbol_is_paid_stays_in_the_journal() -> None:
+    """It moves our books under its new name too."""
+    events: list[MarketEvent] = [*minutes(3, "FB"), *(bar("META", minute, 50.0) for minute in range(6, 9))]
+    for minute, fields in enumerate(
+        [
+            {"symbol": "FB", "action": "symbol_change", "new_symbol": "META"},
+            {"symbol": "META", "action": "split", "new_shares": 2, "old_shares": 1},
+            {"symbol": "META", "action": "cash_dividend", "amount_usd": Decimal(5)},
+            {"symbol": "IBM", "action": "cash_dividend", "amount_usd": Decimal(5)},
+        ],
+        start=3,
+    ):
+        ts_ns = OPEN_NS + minute * MINUTE_NS + 1
+        events.append(CorporateAction(ts_event_ns=ts_ns, ts_recv_ns=ts_ns, **fields))
+    tree = configuration(HeldFeed.hold(in_order(events)), strategies=[strategy(Buyer, symbols=["FB"])])
+    records, run = replayed(tree)
+    assert [one.symbol for one in of(records, CorporateAction)] == ["FB", "META", "META"]
+    # 10,000 for 100 shares, 5 a share for the 200 they became, and 5,000 for the 100 that were too many then.
+    assert (run.core.portfolio.position_qty("META"), run.core.portfolio.cash_usd) == (100, 96_000)
 
 
 def test_time_never_runs_backwards_for_a_strategy() -> None:

@@ -406,6 +406,29 @@ def test_a_new_name_takes_the_position_its_cost_and_its_price_over() -> None:
     assert_books_add_up(desk.portfolio)
 
 
+def test_a_new_name_that_another_security_had_before_is_worth_what_the_old_name_was() -> None:
+    """META was a fund at 15 once; what was known of that one prices nothing any more."""
+    desk = Desk()
+    desk.mark(200.0, "FB")
+    desk.trade(10, 200, "FB")
+    desk.mark(15.0, "META")
+    market = desk.market("META")
+    market.bar_ns, market.bar_close, market.bar_span_ns = 1, 15.0, 60
+    desk.portfolio.act(renamed("META", "FB"))
+    assert (market.mark, market.reference(2)) == (200, None)
+    assert desk.portfolio.equity_usd() == 100_000
+    assert_books_add_up(desk.portfolio)
+
+
+def test_a_new_name_keeps_its_price_where_the_old_one_never_had_any() -> None:
+    """The tape begins after the change, but for one row."""
+    desk = Desk()
+    desk.market("FB")
+    desk.mark(200.0, "META")
+    desk.portfolio.act(renamed("META", "FB"))
+    assert desk.market("META").mark == 200
+
+
 def test_a_fill_that_comes_after_its_symbol_changed_is_booked_under_the_old_name() -> None:
     """It was an execution of the old name; the books add up and somebody can see it."""
     desk = Desk()

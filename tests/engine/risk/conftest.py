@@ -66,11 +66,7 @@ class Desk:
         self.mark(price, symbol)
 
     def mark(self, price: float, symbol: str = "SPY") -> list[Any]:
-        market = self.market(symbol)
-        if market.worst_qty:
-            return list(self.risk.on_loss(self.now_ns)) if self.portfolio.mark(market, price) else []
-        market.mark = price
-        return []
+        return list(self.risk.on_loss(self.now_ns)) if self.portfolio.mark(self.market(symbol), price) else []
 
     def wait(self, seconds: float) -> None:
         self.now_ns += round(seconds * SECOND_NS)

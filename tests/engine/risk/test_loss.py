@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from engine.events import StrategyHalted
+from engine.events import AccountOpened, StrategyHalted
 
 LOSS = {"daily_loss_reduce_only_percent": 2, "daily_loss_halt_percent": 3}
 
@@ -39,6 +40,25 @@ def test_daily_loss_halt_percent_after_reduce_only_and_in_one_jump(desk: Any) ->
     d.hold("buy", "100")
     (changed,) = d.bar(60)
     assert changed.state == "halted"
+
+
+@pytest.mark.parametrize("symbol", ["SPY", "QQQ"])
+def test_a_loss_that_came_with_the_closing_fill_halts_at_the_next_price(desk: Any, symbol: str) -> None:
+    """C14, C15: a stop that a gap went through leaves nothing held, and the loss is none the smaller for it."""
+    d = desk(**LOSS)
+    d.hold("buy", "100")
+    d.fill(d.send("sell", "100"), price="69.99")
+    (changed,) = d.bar(71, symbol)
+    assert (changed.state, changed.control) == ("halted", "C14 daily_loss")
+    d = desk(max_drawdown_percent=5)
+    d.hold("buy", "100")
+    d.fill(d.send("sell", "100"), price="200")
+    d.bar(200, symbol)
+    assert d.portfolio.peak == 110_000
+    d.hold("buy", "100")
+    d.fill(d.send("sell", "100"), price="44.99")
+    (changed,) = d.bar(45, symbol)
+    assert changed.control == "C15 max_drawdown"
 
 
 def test_daily_loss_also_refuses_before_the_tripwire_was_seen(desk: Any) -> None:
@@ -161,4 +181,13 @@ def test_the_loss_of_a_strategy_starts_at_zero_every_session(desk: Any) -> None:
     d.bar(91)
     d.risk.on_session(d.now_ns)
     d.bar(82)
+    assert list(d.risk.check_strategies(d.now_ns)) == []
+
+
+def test_what_the_account_held_before_is_no_strategys_loss(desk: Any) -> None:
+    """C16: it counts for the account's limits, and there is nobody to halt for it."""
+    d = desk(strategy_daily_loss_percent=1)
+    d.portfolio.open(AccountOpened("x", 0, 0, Decimal(100_000), 1, {"QQQ": Decimal(100)}, {"QQQ": Decimal(100)}))
+    d.risk.on_session(d.now_ns)
+    d.bar(50, "QQQ")
     assert list(d.risk.check_strategies(d.now_ns)) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import HOUR_NS, MINUTE_NS, SECOND_NS, Assets
+from engine.events import HOUR_NS, MINUTE_NS, SECOND_NS, Assets, ModelStatus
 
 
 def test_trading_state_is_halted_until_activated(desk: Any) -> None:
@@ -26,6 +26,16 @@ def test_a_halt_before_the_start_outlives_the_start(desk: Any) -> None:
     d.risk.halt(d.now_ns, "operator", "asked for")
     assert d.risk.activate(d.now_ns).state == "halted"
     assert d.refusal("buy", "1") == "C01: trading is halted by operator"
+
+
+def test_a_control_that_halts_before_the_start_is_not_taken_for_the_start(desk: Any) -> None:
+    """C34, C31: until `activate` nothing trades, and a reason to halt that comes meanwhile is kept, once."""
+    d = desk(active=False)
+    status = ModelStatus("m", d.now_ns, d.now_ns, "degraded", "halt", 1.0, "too old")
+    (changed,) = d.risk.on_model(status, d.now_ns)
+    assert (changed.state, changed.control) == ("halted", "C34 model_health")
+    assert list(d.risk.on_model(status, d.now_ns)) == []
+    assert d.risk.activate(d.now_ns).state == "halted"
 
 
 @pytest.mark.parametrize("state", ["halt", "reduce_only"])
