@@ -20,8 +20,9 @@ class Closing:
     """Close positions at the market, each once the venue has confirmed that nothing of its symbol is open any more.
 
     Meanwhile its strategy may put new orders in the way, as exits are always allowed: they are canceled too, and the
-    `TRIES_MAX`th time the strategy is halted. A closing order that is refused is asked for again, as often at most.
-    What several want closed, a person and a model, is given up when none of them wants it any more.
+    `TRIES_MAX`th time the strategy is halted. A closing order that comes to nothing is asked for again, as often at
+    most; then the position stays, and its strategy is halted, which tells people. While strategies only watch, nothing
+    is asked for. What several want closed, a person and a model, is given up when none of them wants it any more.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -65,7 +66,14 @@ class Closing:
             return not order.is_open  # what is opened after it is another matter
         in_the_way = strategy.open_orders(symbol)
         if not in_the_way:
-            if target.closings >= TRIES_MAX or not strategy.portfolio.position(symbol).qty:
+            held = strategy.portfolio.position(symbol).qty
+            if not held:
+                return True
+            if self._desk.warming_up:
+                return False
+            if target.closings >= TRIES_MAX:
+                last = order.reason if order is not None else ""
+                self._halt(target, f"{held} {symbol} stay open: {TRIES_MAX} orders to close them came to nothing: {last}")
                 return True
             target.closings += 1
             target.order = strategy.close_position(symbol)
@@ -80,13 +88,15 @@ class Closing:
         return False
 
     def _silence(self, target: _Target) -> None:
-        name, now = target.strategy.name, self._desk.now_ns
         for one in self._targets:
             if one.strategy is target.strategy:
                 one.closings = one.obstructed = 0
-        self._desk.wiring.drop(name)
-        reason = f"{TRIES_MAX} times its new orders have kept {target.symbol} from being closed"
-        self._desk.supervisor.apply([StrategyHalted(name, now, next(iter(target.wanted)), reason)])
+        self._desk.wiring.drop(target.strategy.name)
+        self._halt(target, f"{TRIES_MAX} times its new orders have kept {target.symbol} from being closed")
+
+    def _halt(self, target: _Target, reason: str) -> None:
+        halted = StrategyHalted(target.strategy.name, self._desk.now_ns, next(iter(target.wanted)), reason)
+        self._desk.supervisor.apply([halted])
 
 
 class _Target:

@@ -6,7 +6,17 @@ import pytest
 
 from engine import Bar, Order, Strategy
 from engine.config import from_dict
-from engine.events import SECOND_NS, Command, Denied, Fill, ModelStatus, Record, StrategyHalted
+from engine.events import (
+    SECOND_NS,
+    Backfill,
+    Command,
+    Denied,
+    Fill,
+    ModelStatus,
+    Reconciliation,
+    Record,
+    StrategyHalted,
+)
 from engine.run import Run
 from tests.runs import HeldFeed, bar, configuration, kept_journal, strategy
 
@@ -107,12 +117,46 @@ class Refused(Returning):
         return self.submit_order(symbol, "sell", 1_000)
 
 
-def test_what_is_refused_is_asked_for_ten_times() -> None:
-    """A second apart; then it is left to the person, who was told what is held."""
+def test_what_is_refused_is_asked_for_ten_times_and_then_told() -> None:
+    """A second apart; then it is left to the person, who is told what is held and why."""
     run, records = asked(strategy(Refused), *HALT_AND_FLATTEN)
     times = [denied.ts_event_ns for denied in of(records, Denied) if denied.intent.side == "sell"]
     assert [(ts_ns - times[0]) // SECOND_NS for ts_ns in times] == [*range(10)]
     assert run.core.portfolio.position_qty("AAA") == 10
+    (halt,) = of(records, StrategyHalted)
+    assert (halt.strategy, halt.control, (halt.ts_event_ns - times[0]) // SECOND_NS) == ("one", "operator", 10)
+    told = "10 AAA stay open: 10 orders to close them came to nothing: C01 trading_state: trading is halted by operator"
+    assert halt.reason == told
+
+
+def test_a_position_on_a_symbol_that_is_frozen_stays_and_is_told() -> None:
+    """The broker's account differs from our books, and C29 lets nothing through."""
+    run, records = asked(strategy(Returning, protects=False), (29, "halt"))
+    now = run.core.now_ns
+    run.core.process(Reconciliation(now, now, disagreeing=("AAA",)))
+    run.core.process(Command("flatten", now, now))
+    run.core.process(bar("AAA", 31, 100.0))
+    (halt,) = of(records, StrategyHalted)
+    assert halt.reason.endswith("C29 position_mismatch: AAA is frozen: the broker's position differs from our books")
+    assert run.core.portfolio.position_qty("AAA") == 10
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_flatten_while_the_feed_is_behind_waits_for_it(resumes: bool) -> None:
+    """Nothing is asked for and nothing is counted, for however long; a person who resumes meanwhile keeps it."""
+    run, records = asked(strategy(Returning, protects=False), (29, "halt"))
+    now = run.core.now_ns
+    run.core.process(Backfill(now, now, done=False))
+    run.core.process(Command("flatten", now, now))
+    run.core.process(bar("AAA", 34, 100.0))
+    if resumes:
+        run.core.process(Command("resume", run.core.now_ns, run.core.now_ns))
+    run.core.process(Backfill(run.core.now_ns, run.core.now_ns, done=True))
+    assert (sold(records), of(records, Denied)) == ([], [])
+    run.core.process(bar("AAA", 35, 100.0))
+    run.core.process(bar("AAA", 36, 100.0))
+    assert sold(records) == ([] if resumes else [10])
+    assert of(records, StrategyHalted) == []
 
 
 @pytest.mark.parametrize(("then", "closed"), [("failed", [10]), ("swapped", [10]), ("healthy", [])])
@@ -163,8 +207,8 @@ class Late(Refused):
 
 
 def test_refused_closings_and_orders_in_the_way_are_counted_apart() -> None:
-    """Ten refusals say nothing of the strategy's own orders: it is not halted for one, and nothing goes on for ever."""
+    """Ten refusals say nothing of the strategy's own orders: it may go on hearing, and nothing goes on for ever."""
     run, records = asked(strategy(Late), *HALT_AND_FLATTEN)
     assert len([denied for denied in of(records, Denied) if denied.intent.side == "sell"]) == 10
-    assert of(records, StrategyHalted) == []
+    assert ["came to nothing" in halt.reason for halt in of(records, StrategyHalted)] == [True]
     assert dict(run.core.orders.open) == {}
