@@ -73,7 +73,7 @@ class Closing:
                 return False
             if target.closings >= TRIES_MAX:
                 last = order.reason if order is not None else ""
-                self._halt(target, f"{held} {symbol} stay open: {TRIES_MAX} orders to close them came to nothing: {last}")
+                self._halt(target, f"{held} {symbol} stay open: {TRIES_MAX} closing orders came to nothing: {last}")
                 return True
             target.closings += 1
             target.order = strategy.close_position(symbol)

@@ -125,7 +125,7 @@ def test_what_is_refused_is_asked_for_ten_times_and_then_told() -> None:
     assert run.core.portfolio.position_qty("AAA") == 10
     (halt,) = of(records, StrategyHalted)
     assert (halt.strategy, halt.control, (halt.ts_event_ns - times[0]) // SECOND_NS) == ("one", "operator", 10)
-    told = "10 AAA stay open: 10 orders to close them came to nothing: C01 trading_state: trading is halted by operator"
+    told = "10 AAA stay open: 10 closing orders came to nothing: C01 trading_state: trading is halted by operator"
     assert halt.reason == told
 
 
