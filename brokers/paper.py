@@ -258,7 +258,7 @@ class PaperBroker:
                 return
         size = left
         available = offer.for_buys if order.buy else offer.for_sells
-        if order.left_float > available:
+        if not order.left_float <= available:  # nor is a volume that is no number enough
             size = part(order, left, available, crypto=self._crypto)
             if not size:
                 return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+from typing import Any
+
 import pytest
 
 from engine.events import Bar, Fill, Trade
@@ -608,6 +611,20 @@ def test_zero_volume_fills_nothing() -> None:
     venue.order()
     venue.order("buy", "0.5")
     venue.bar("10:01", 100, volume=0)
+    assert venue.fills() == []
+
+
+@pytest.mark.parametrize("volume", [nan, -inf])
+@pytest.mark.parametrize("fields", [{}, {"time_in_force": "fok"}, {"qty": None, "notional_usd": 500}, {"qty": "0.5"}])
+def test_a_volume_that_is_no_number_fills_nothing(volume: float, fields: dict[str, Any]) -> None:
+    """A vendor's gap, of a bar or a print, is no reason to believe that all of it would have traded."""
+    venue = Venue()
+    venue.order(**fields)
+    venue.bar("10:01", 100, volume=volume)
+    assert venue.fills() == []
+    venue = Venue()
+    venue.order(**fields)
+    venue.trade("10:01", 100, size=volume)
     assert venue.fills() == []
 
 
