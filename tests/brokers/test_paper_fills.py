@@ -107,6 +107,22 @@ def test_bars_do_not_fill_while_quotes_are_fresh() -> None:
     assert venue.fills()[1:] == [("400", "106")]
 
 
+@pytest.mark.parametrize("reference", ["bar", "trade"])
+def test_ticks_that_met_no_order_keep_no_bar_from_filling(reference: str) -> None:
+    """A print, and a quote too wide to measure an order by, ten seconds before the bar; a tick that met one does."""
+    venue = Venue()
+    venue.trade("10:00:50", 100)
+    venue.quote("10:00:50", 90, 110)
+    venue.order(clock="10:00:50", reference=reference)
+    venue.bar("10:01", 105)
+    assert venue.fills() == [("100", "105")]
+    venue.order(clock="10:01:10", reference=reference)
+    venue.trade("10:01:50", 101, size=10)
+    venue.order(clock="10:01:51", reference=reference)
+    venue.bar("10:02", 106)
+    assert venue.fills()[1:] == [("10", "101")]
+
+
 def test_an_approval_measured_by_a_quote_makes_the_symbol_quote_driven() -> None:
     """The venue sees no events of a symbol without orders; the approval tells it that there are quotes."""
     venue = Venue()
