@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 Number = int | float | Decimal | str
 ASKS_PER_EVENT_MAX = 100_000
+LEGS = frozenset({"order_class", "take_profit", "stop_loss", "stop_loss_limit"})
 STOPS = frozenset({"stop", "stop_limit", "trailing_stop"})
 CALLBACKS = (
     "on_start", "on_stop", "on_bar", "on_quote", "on_trade", "on_news", "on_datum", "on_status",
@@ -293,6 +294,7 @@ class Strategy:
         A position never changes its side in one order: towards the other side it is closed first, and the next call
         opens the new one. Open orders that would overshoot the target are canceled instead, and None is returned too.
         Exits that only protect the position (stops, the legs of a bracket, an OCO) are neither counted nor canceled.
+        A take-profit and a stop-loss go with an order that leads away from zero; one that only closes goes without.
 
         Raises:
             ValueError: `qty` is not finite.
@@ -319,6 +321,8 @@ class Strategy:
                 if order.sign * missing < 0:
                     self.cancel_order(order)
             return None
+        if fields and missing * target <= 0 and fields.get("order_class") != "oco":  # it closes; legs would open again
+            fields = {name: value for name, value in fields.items() if name not in LEGS}
         return self.submit_order(symbol, "buy" if missing > 0 else "sell", abs(missing), **fields)
 
     def order_target_percent(

@@ -266,6 +266,40 @@ def test_the_legs_of_a_bracket_are_not_counted() -> None:
     assert (closing.side, closing.qty) == ("sell", 100)  # the controls say whether it may go beside its legs
 
 
+@pytest.mark.parametrize(("held", "target"), [(100, 0), (-100, 0), (100, 40), (-100, -40), (100, -50), (-100, 50)])
+@pytest.mark.parametrize(
+    "exits", [{"take_profit": 95, "stop_loss": 105, "stop_loss_limit": 106}, {"stop_loss": 105, "order_class": "oto"}]
+)
+def test_an_order_that_only_closes_goes_without_legs(held: int, target: int, exits: dict[str, Any]) -> None:
+    """They would open a position anew; what opens the other side in a later call has them."""
+    me, corridor = joined()
+    corridor.desk.trade(held)
+    closing = me.order_target("SPY", target, limit_price=100, **exits)
+    assert (closing.intent.order_class, closing.intent.limit_price, closing.intent.legs()) == ("simple", 100, ())
+    corridor.deal()
+    corridor.fill(closing)
+    opening = me.order_target("SPY", target, **exits)
+    assert (opening is None) == (held * target >= 0)
+    assert opening is None or opening.intent.legs()
+
+
+@pytest.mark.parametrize(("held", "target"), [(0, 100), (0, -100), (50, 100), (-50, -100)])
+def test_an_order_that_leads_away_from_zero_goes_with_its_legs(held: int, target: int) -> None:
+    """Whether it opens or adds."""
+    me, corridor = joined()
+    if held:
+        corridor.desk.trade(held)
+    assert me.order_target("SPY", target, take_profit=110, stop_loss=90).intent.order_class == "bracket"
+
+
+def test_a_target_of_zero_may_be_an_oco() -> None:
+    """Its two exits close, and one cancels the other."""
+    me, corridor = joined()
+    corridor.desk.trade(100)
+    order = me.close_position("SPY", limit_price=110, stop_loss=90, order_class="oco")
+    assert (order.intent.order_class, [leg.side for leg in order.intent.legs()]) == ("oco", ["sell"])
+
+
 def test_a_stop_that_opens_a_position_is_on_its_way() -> None:
     """Flat, and a stop to buy: it counts, for that is what it is for."""
     me, corridor = joined()
