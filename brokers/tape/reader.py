@@ -47,7 +47,7 @@ class Tape:
     `noted` is what its metadata says of it, if there is any.
 
     Raises:
-        TapeError: the file is missing, empty, cut off, no tape, or of another schema.
+        TapeError: the file is missing, empty, cut off, no tape, of another schema, or without a row.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +56,7 @@ class Tape:
         self._summary: Summary | None = None
         self._types: dict[str, Any] = {}
         self._is_csv = not path.name.endswith(".parquet")
+        self._has_rows = False
         if not path.name.endswith(TAPE_SUFFIXES):
             raise TapeError(f"{path}: no tape by its name; a tape ends in {', '.join(TAPE_SUFFIXES)}")
         with _reading(path):
@@ -64,6 +65,8 @@ class Tape:
             self.names = self._csv_names() if self._is_csv else self._parquet_names()
         self.kind = self.noted.kind if self.noted else _kind_of(self.names, path)
         self._check_names()
+        if not self._has_rows:
+            raise TapeError(f"{path}: the tape holds no rows")
 
     @property
     def summary(self) -> Summary:
@@ -109,6 +112,7 @@ class Tape:
             if self.noted and self.noted.rows != file.metadata.num_rows:
                 told = f"{file.metadata.num_rows} rows, but it was written with {self.noted.rows}"
                 raise TapeError(f"{self.path}: {told}")
+            self._has_rows = file.metadata.num_rows > 0
             names = tuple(file.schema_arrow.names)
             self._types = dict(zip(names, file.schema_arrow.types, strict=True))
             return names
@@ -134,7 +138,9 @@ class Tape:
     def _csv_names(self) -> tuple[str, ...]:
         opened = gzip.open if self.path.name.endswith(".gz") else open
         with opened(self.path, "rt", encoding="utf-8-sig", newline="") as file:
-            names = tuple(next(csv.reader(file), ()))
+            rows = csv.reader(file)
+            names = tuple(next(rows, ()))
+            self._has_rows = next(rows, None) is not None
         if self.path.name.endswith(".csv"):
             with self.path.open("rb") as raw:
                 raw.seek(-1, 2)
@@ -184,8 +190,6 @@ class Tape:
         for first, batch in self.batches():
             check_order(int64s(batch, "ts_recv_ns"), tally.last_recv_ns, self, first)
             tally.add(batch)
-        if not tally.rows:
-            raise TapeError(f"{self.path}: the tape holds no rows")
         return tally.summary()
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from brokers.replay import ReplayFeed
+from brokers.tape.inspection import inspect_tape
 from brokers.tape.reader import Tape
 from brokers.tape.schema import KINDS, METADATA_KEY, columns
 from brokers.tape.writer import TapeWriter
@@ -269,6 +270,21 @@ def test_a_word_that_a_field_does_not_know_is_refused(
     cells[header.split(",").index(column)] = value
     path.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
     assert told(path).startswith(message)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "csv.gz"])
+def test_a_tape_without_a_row_is_refused_by_replay_and_inspection_alike(suffix: str, tmp_path: Path) -> None:
+    """Whatever wrote it, and whether or not it says itself how many rows it has."""
+    path = tmp_path / f"a.{suffix}"
+    opened = gzip.open if suffix.endswith("gz") else open
+    if suffix == "parquet":
+        pq.write_table(pq.read_table(written(path, "trade", trades(1))).slice(0, 0).replace_schema_metadata(None), path)
+    else:
+        with opened(path, "wt") as file:
+            file.write(HEADER)
+    assert told(path) == ": the tape holds no rows"
+    with pytest.raises(TapeError, match="the tape holds no rows"):
+        inspect_tape(path)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])
