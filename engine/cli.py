@@ -5,7 +5,6 @@ This is the one place where an error becomes an exit code and a message.
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,10 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from engine import logs, plugins
-from engine.errors import InvariantError, PluginError, TradingError, suggestion
+from engine.errors import DISK_ERRORS, InvariantError, PluginError, TradingError, suggestion
 
 INTERRUPTED, BUG, DISK = 130, InvariantError.exit_code, 74
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 EPILOG = (
     "Exit codes: 0 clean, 2 configuration or input, 3 halted, 4 broker or feed, or no daemon answers, "
     "5 divergence (verify, compare), 70 our bug, 74 disk, 130 interrupted."

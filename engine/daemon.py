@@ -18,6 +18,7 @@ from engine.clock import to_datetime
 from engine.config import RunConfig, from_dict
 from engine.errors import ConfigError, Divergence, StrategyError
 from engine.events import Command, RunStarted
+from engine.folder import try_out
 from engine.interlock import Leave
 from engine.journal import Journal
 from engine.lock import locked
@@ -40,6 +41,7 @@ JOURNAL_SUFFIXES = ("", "-tail", "-wal", "-shm", "-journal")
 
 def check(config: RunConfig) -> str:
     """Build everything but a journal, and return the resolved plan for a person."""
+    try_out(config.out_dir)
     feed, scoring = rehearsed(config)
     first, last = (f"{to_datetime(ts):%Y-%m-%d %H:%M:%S} UTC" for ts in feed.span_ns)
     span = f"{first} to {last}" if hasattr(feed, "batches") else "live"
@@ -59,6 +61,7 @@ def backtest(
     """
     from engine.report import Result
 
+    try_out(config.out_dir)
     target = config.out_dir / BACKTEST_JOURNAL
     partial = target.with_suffix(".partial")
     with _nothing_left_on_failure(config.out_dir, partial):
@@ -131,7 +134,6 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
     path, clock = config.out_dir / RUN_JOURNAL, clock_of(config)
     if not path.exists():
         check(config)  # what is wrong with a new run is told before anything of it is on the disk
-    config.out_dir.mkdir(parents=True, exist_ok=True)
     taken = f"another process runs in {config.out_dir}; give this run an out_dir of its own"
     with locked(config.out_dir / "lock", taken):
         if anew and path.exists():

@@ -23,8 +23,12 @@ Each class carries its exit code, so one place reacts.
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 from collections.abc import Iterable
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What the system says of a disk that is full or broken."""
 
 
 class TradingError(Exception):

@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.folder import writing
 
 
 @contextmanager
 def locked(path: Path, refusal: str) -> Iterator[None]:
-    """Hold the file.
+    """Hold the file, in a folder that is made where it is missing.
 
     Raises:
-        ConfigError: with `refusal`, when another process holds it.
+        ConfigError: with `refusal`, when another process holds it; or the folder cannot be written.
     """
-    with path.open("w") as file:
+    with writing(path.parent):
+        file = path.open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

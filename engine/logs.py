@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from engine.clock import Clock, LiveClock, to_datetime
+from engine.folder import writing
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -98,9 +99,9 @@ def configure(
     pretty = dev.ConsoleRenderer(colors=console.isatty(), exception_formatter=dev.plain_traceback)
     _attach(logging.StreamHandler(console), shared, [_one_time, pretty])
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         lines = processors.JSONRenderer(default=str, ensure_ascii=False)
-        _attach(logging.FileHandler(file, encoding="utf-8"), shared, [processors.format_exc_info, lines])
+        with writing(file.parent):
+            _attach(logging.FileHandler(file, encoding="utf-8"), shared, [processors.format_exc_info, lines])
     logging.root.setLevel(level.upper())
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from engine import journal
 from engine.events import Record
+from engine.folder import writing
 from engine.report import frames, metrics, page, summary
 from engine.report.fold import Fold
 from engine.report.run import Run, describe
@@ -120,15 +121,18 @@ class Result:
         """Write report.html, summary.json, trades.csv and fills.csv; return the report's path.
 
         Each file is written beside its place and then moved there, so a reader never sees half of one.
+
+        Raises:
+            ConfigError: the folder cannot be written.
         """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        target, shown = Path(folder), self.html()
         figures = {"run_id": self.run.run_id, "name": self.run.name, "mode": self.run.mode, "events": self.run.events}
         told = {**figures, "timezone": self.run.zone, **self.summary, "unavailable": self.unavailable}
-        _write(target / "summary.json", msgspec.json.format(msgspec.json.encode(told), indent=2).decode() + "\n")
-        _write(target / "trades.csv", self.trades.to_csv(index=False, lineterminator="\n"))
-        _write(target / "fills.csv", self.fills.to_csv(index=False, lineterminator="\n"))
-        _write(target / "report.html", self.html())
+        with writing(target):
+            _write(target / "summary.json", msgspec.json.format(msgspec.json.encode(told), indent=2).decode() + "\n")
+            _write(target / "trades.csv", self.trades.to_csv(index=False, lineterminator="\n"))
+            _write(target / "fills.csv", self.fills.to_csv(index=False, lineterminator="\n"))
+            _write(target / "report.html", shown)
         return target / "report.html"
 
     def show(self) -> None:

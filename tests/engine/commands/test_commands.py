@@ -1,7 +1,9 @@
 """The commands on the shipped demonstration: plan, backtest, daemon, verify, report, each with its exit code."""
 
 import json
+import os
 import sqlite3
+from errno import EACCES, ENOSPC
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,49 @@ def test_bad_input_is_one_message_and_no_file(
     assert message in shown
     assert "Traceback" not in shown
     assert not out.exists()
+
+
+# --- folders that refuse ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/out"])
+@pytest.mark.parametrize("words", [("run",), ("run", "--check"), ("backtest",)], ids=" ".join)
+def test_an_out_dir_that_cannot_be_written_is_one_message(
+    words: tuple[str, ...], place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 before anything is traded, from `--check` too, and the file that is in its place stays as it was."""
+    (tmp_path / "taken").write_text("mine")
+    assert onetape(*words, DEMO, "--set", f"out_dir={tmp_path / place}") == 2
+    shown = capsys.readouterr().err
+    assert f"the folder {tmp_path / place} cannot be written: " in shown
+    assert "Traceback" not in shown
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("number", "code"), [(EACCES, 2), (ENOSPC, 74)])
+@pytest.mark.parametrize("command", ["run", "backtest"])
+def test_a_folder_that_is_not_ours_is_the_configurations_fault_and_a_full_disk_is_not(
+    command: str, number: int, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The system refuses the file, not the folder, which exists; it stays, and stays empty."""
+    real, out = os.open, tmp_path / "out"
+    out.mkdir()
+
+    def refused(path: str, *rest: int, **more: int) -> int:
+        if str(path).startswith(str(out)):
+            raise OSError(number, os.strerror(number), path)
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert onetape(command, DEMO, "--set", f"out_dir={out}") == code
+    assert os.strerror(number) in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The journal reads, and where its report should go is a file."""
+    assert onetape("backtest", DEMO, "--set", f"out_dir={tmp_path / 'out'}") == 0
+    (tmp_path / "taken").write_text("mine")
+    assert onetape("report", tmp_path / "out" / "backtest.journal", "--out", tmp_path / "taken") == 2
+    assert f"the folder {tmp_path / 'taken'} cannot be written: there is a file" in capsys.readouterr().err
