@@ -13,7 +13,7 @@ from engine.orders import Order, OrderBook
 from engine.portfolio import Portfolio
 from engine.risk.control import PERCENT, Control
 from engine.risk.limits import RiskLimits
-from engine.risk.proposal import Proposal
+from engine.risk.proposal import OPENING, Proposal
 
 
 class OpenOrders(Control):
@@ -146,7 +146,7 @@ class SelfTrade(Control):
 
 
 class ReduceOnly(Control):
-    """Refuse an exit larger than what is left to close, open exits counted."""
+    """Refuse an exit larger than what is left to close, open exits counted, and one with legs: they would open anew."""
 
     code = "C26"
     name = "reduce_only"
@@ -155,10 +155,14 @@ class ReduceOnly(Control):
         self._reversals = limits.allow_reversals
 
     def check(self, p: Proposal) -> str | None:
-        if p.intent.order_class == "oco":
+        kind, held = p.intent.order_class, p.position.qty
+        if kind == "oco":
             return f"an oco order closes a position: quantity {p.qty:,f} > {p.room_qty:,f} left to close"
-        if p.position.qty and p.opposes and not self._reversals:
-            return f"exit quantity {p.qty:,f} > {p.room_qty:,f} (position {p.position.qty:,f} less open exits)"
+        if held and p.opposes:
+            if kind in OPENING:
+                return f"the legs of a {kind} order protect what it opens, and it is against position {held:,f}"
+            if not self._reversals:
+                return f"exit quantity {p.qty:,f} > {p.room_qty:,f} (position {held:,f} less open exits)"
         return None
 
 

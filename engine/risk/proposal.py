@@ -1,7 +1,7 @@
 """One order with everything that the controls compare it to, gathered and computed once.
 
 A *reduction* is an order that makes its strategy's position smaller without crossing zero, whatever else is already on
-its way to close it. Everything else is an *entry*.
+its way to close it, and brings no legs that could open another. Everything else is an *entry*.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from engine.risk.limits import RiskLimits
 from engine.ticks import NANO, ONE, PRICE_MAX, tick_size
 
 AUCTIONS: Final = frozenset({"opg", "cls"})
+OPENING: Final = frozenset({"bracket", "oto"})
+"""The classes whose legs protect what the order itself opens."""
 
 
 def room_qty(position: Position, sign: int) -> Decimal:
@@ -138,7 +140,7 @@ class Proposal:
             self.room_qty = room_qty(self.position, self.sign)
         if self.replaced is not None:
             self._take_over(self.replaced)
-        self.reduces = ZERO < qty <= self.room_qty
+        self.reduces = ZERO < qty <= self.room_qty and intent.order_class not in OPENING
         if not self.reduces:
             # Floats are compared with floats: against a Decimal it takes ten times as long.
             self.added = float(self.added_qty)

@@ -6,6 +6,8 @@ from decimal import Decimal
 from math import nan
 from typing import Any
 
+import pytest
+
 LIMIT = {"type": "limit"}
 BRACKET = {"order_class": "bracket", "take_profit_limit_price": "110", "stop_loss_stop_price": "90"}
 
@@ -216,6 +218,23 @@ def test_a_protective_leg_can_be_amended(desk: Any) -> None:
     for leg in (target, stop):
         fields = {"limit_price": "105"} if leg is target else {"stop_price": "95"}
         assert d.refusal("sell", "100", type=leg.type, replaces=leg.id, **fields) == ""
+
+
+@pytest.mark.parametrize("order_class", ["bracket", "oto"])
+@pytest.mark.parametrize("reversals", [True, False])
+@pytest.mark.parametrize("qty", ["100", "150"])
+def test_an_order_with_legs_closes_no_position(desk: Any, order_class: str, reversals: bool, qty: str) -> None:
+    """C26: once it had, its legs would buy back what it sold, asked by no control and spared by a halt."""
+    d = desk(allow_reversals=reversals)
+    d.hold("buy", "100")
+    legs = {"order_class": order_class, "stop_loss_stop_price": "110"}
+    if order_class == "bracket":
+        legs["take_profit_limit_price"] = "90"
+    reason = f"the legs of a {order_class} order protect what it opens, and it is against position 100"
+    assert d.refusal("sell", qty, **legs) == f"C26: {reason}"
+    d.risk.halt(d.now_ns, "operator", "enough")
+    assert d.refusal("sell", qty, **legs) == "C01: trading is halted by operator"
+    assert d.refusal("sell", "100") == ""
 
 
 def test_an_oco_has_to_close_a_position(desk: Any) -> None:
