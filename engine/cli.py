@@ -5,6 +5,7 @@ This is the one place where an error becomes an exit code and a message.
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -50,6 +51,19 @@ class Commands(TyperGroup):
             ctx.fail(f"no command {args[0]!r}{suggestion(args[0], names)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. What ends the process in it is an author's code, for ours ends by what it raises or returns.
+
+        Raises:
+            PluginError: naming the line.
+        """
+        try:
+            return super().invoke(ctx)
+        except SystemExit as ended:
+            last = traceback.extract_tb(ended.__traceback__)[-1]
+            told = f"{last.filename}:{last.lineno}: {last.name} ends the process (SystemExit: {ended.code})"
+            raise PluginError(f"{told}; raise an exception of its own instead") from ended
+
 
 def _broken(error: PluginError) -> Any:
     def command() -> None:
@@ -84,6 +98,8 @@ def onetape(version: Version = False) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; nothing is raised."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter ends no run
     try:
         typer.main.get_command(app)(argv, prog_name="onetape")
     except SystemExit as ended:

@@ -73,7 +73,7 @@ def choose(spec: FeatureSpec, folder: Path = Path()) -> Chosen:
     try:
         with np.errstate(all="ignore"):
             shape = np.shape(found(probe.history, **params))
-    except Exception as error:  # whatever a plugin's function raises has to be told in one line
+    except (Exception, SystemExit) as error:  # whatever a plugin's function raises has to be told in one line
         raise ModelError(f"feature {spec} does not compute: {type(error).__name__}: {error}") from error
     if shape != (2,):
         raise ModelError(f"feature {spec} returns shape {shape} for 2 symbols; one number a symbol is right")

@@ -189,7 +189,7 @@ class LiveLane:
             outputs = scorer.outputs(due)
         except ModelError as error:
             reason = str(error)
-        except Exception as error:  # a thread's error would be lost, and the model silent for ever
+        except (Exception, SystemExit) as error:  # a thread's error would be lost, and the model silent for ever
             reason = f"{type(error).__name__}: {error}"
         call = loop.call_soon_threadsafe
         try:

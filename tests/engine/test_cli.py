@@ -1,6 +1,8 @@
 """The `onetape` command: what it lists, what it refuses, and how each ending becomes an exit code."""
 
 import errno
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from engine import cli, errors, logs, plugins
 from research.config import FitConfig
@@ -114,6 +117,31 @@ def test_every_ending_has_its_exit_code(
     shown = capsys.readouterr().err
     assert ("Traceback" in shown) == (code == 70)
     assert (f"error: {'' if code != 70 else 'a bug of onetape, please report it'}" in shown) == (code != 130)
+
+
+@pytest.mark.parametrize("code", [0, 3, None, "done"])
+def test_code_that_ends_the_process_is_told_with_its_line(
+    only: Any, code: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sys.exit` in a feed, a constructor or a plugin's command is no clean end, whatever code it names."""
+    only(SystemExit(code))
+    assert cli.main(["act"]) == 2
+    assert re.search(rf"test_cli.py:\d+: command ends the process \(SystemExit: {code}\)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("ended", [typer.Exit(3), typer.Abort()])
+def test_a_command_ends_by_typers_own_words(only: Any, ended: Exception) -> None:
+    """Which are what ours end by."""
+    only(ended)
+    assert cli.main(["act"]) == getattr(ended, "exit_code", 1)
+
+
+def test_a_terminal_that_lacks_a_letter_ends_no_command() -> None:
+    """`PYTHONIOENCODING=ascii`: what it cannot show is a question mark."""
+    code = "from engine import cli; cli.main(['--version']); print('a · b')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, cwd=ROOT)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, [b"a ? b"])
 
 
 def test_an_expected_error_is_one_message_without_a_traceback(only: Any, capsys: pytest.CaptureFixture[str]) -> None:
