@@ -37,6 +37,21 @@ def _share(cost_usd: Decimal, part: Decimal, whole: Decimal) -> Decimal:
     return cost_usd if part == whole else (cost_usd * part / whole).quantize(COST_STEP)
 
 
+def split_shares(held: list[Decimal], new: int, old: int) -> list[Decimal]:
+    """Return what each of an account's holdings becomes by a split: whole shares where all of them were.
+
+    The broker sees one position and pays out one fraction. Shares that several fractions make up go to the largest.
+    """
+    if any(qty % WHOLE for qty in held):
+        return [(qty * new / old).quantize(NANO if qty % WHOLE else WHOLE, ROUND_DOWN) for qty in held]
+    kept = [qty * new // old for qty in held]
+    missing = int(sum(held, ZERO) * new // old - sum(kept, ZERO))
+    step = WHOLE if missing > 0 else -WHOLE
+    for at in sorted(range(len(held)), key=lambda at: held[at] * new % old * -step)[: abs(missing)]:
+        kept[at] += step
+    return kept
+
+
 class Position:
     """What one strategy holds of one symbol.
 
@@ -292,8 +307,8 @@ class Portfolio:
     def act(self, action: CorporateAction) -> None:
         """Apply a split, dividend or symbol change to every book that holds the symbol.
 
-        A split keeps whole shares and pays the fraction in cash at the mark, divided by the ratio; short positions pay
-        dividends. Cost moves with the shares, so no profit appears on the day.
+        A split keeps whole shares and settles the fraction in cash at the mark, divided by the ratio; short positions
+        pay dividends. Cost moves with the shares, so no profit appears on the day.
 
         Raises:
             InvariantError: a symbol takes the name of another one that is held.
@@ -318,22 +333,19 @@ class Portfolio:
 
     def _split(self, market: Market, new: int, old: int) -> None:
         market.mark = market.mark * old / new
-        total = ZERO
-        for book in self.books.values():
-            position = book.positions.get(market.symbol)
-            if position is None or not position.qty:
-                continue
+        books = [book for book in self.books.values() if market.symbol in book.positions]
+        positions = [book.positions[market.symbol] for book in books]
+        shares = split_shares([position.qty for position in positions], new, old)
+        for book, position, kept in zip(books, positions, shares, strict=True):
             raw = position.qty * new / old
-            kept = raw.quantize(NANO if position.qty % WHOLE else WHOLE, ROUND_DOWN)
             fraction, position.qty = raw - kept, kept
             if fraction:
                 cash = (fraction * exact(market.mark)).quantize(CENT)
-                left = _share(position.cost_usd, fraction, raw)
+                left = _share(position.cost_usd, fraction, raw) if abs(kept) < abs(raw) else cash
                 position.cost_usd -= left
                 position.realized_usd += cash - left
                 self._pay(book, cash)
-            total += position.qty
-        market.position_qty = total
+        market.position_qty = sum(shares, ZERO)
         market.forget_prices()
         self.expose(market)
         self.value(self.equity_usd())

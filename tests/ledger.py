@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
+from fractions import Fraction
 from math import isfinite
 
 from engine.clock import Sessions
@@ -170,19 +171,32 @@ class Ledger:
 
     def _act(self, action: CorporateAction) -> None:
         holders = [key for key in self.positions if key[1] == action.symbol and self.positions[key]]
+        if action.action == "split":
+            self._split(holders, Fraction(action.new_shares, action.old_shares))
+            return
         for strategy, symbol in holders:
             held = self.positions[strategy, symbol]
             if action.action == "cash_dividend":
                 self.cash += held * action.amount_usd
-            elif action.action == "symbol_change":
+            else:
                 self._move(strategy, symbol, -held)
                 self._move(strategy, action.new_symbol, held)
-            else:
-                raw = held * action.new_shares / action.old_shares
-                kept = raw.quantize(NANO if held % 1 else Decimal(1), ROUND_DOWN)
-                after = self.price(symbol) * action.old_shares / action.new_shares
-                self.cash += ((raw - kept) * Decimal(repr(after))).quantize(CENT)
-                self.positions[strategy, symbol] = kept
+
+    def _split(self, holders: list[tuple[str, str]], ratio: Fraction) -> None:
+        held = [self.positions[key] for key in holders]
+        raws = [qty * ratio.numerator / ratio.denominator for qty in held]
+        kept = [raw.quantize(NANO if qty % 1 else Decimal(1), ROUND_DOWN) for qty, raw in zip(held, raws, strict=True)]
+        if not any(qty % 1 for qty in held):
+            # What the broker keeps of the one position it knows, whichever strategies' shares those are.
+            whole = int(Fraction(sum(held)) * ratio)
+            while sum(kept) != whole:
+                step = 1 if sum(kept) < whole else -1
+                at = max(range(len(held)), key=lambda at, step=step: (raws[at] - kept[at]) * step)
+                kept[at] += step
+        for key, raw, shares in zip(holders, raws, kept, strict=True):
+            after = self.price(key[1]) * ratio.denominator / ratio.numerator
+            self.cash += ((raw - shares) * Decimal(repr(after))).quantize(CENT)
+            self.positions[key] = shares
 
     def _move(self, strategy: str, symbol: str, qty: Decimal) -> None:
         self.positions[strategy, symbol] = self.positions.get((strategy, symbol), ZERO) + qty

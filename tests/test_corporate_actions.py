@@ -6,7 +6,7 @@ Prices and actions are the vendor's own, read here a second time without the eng
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,12 +164,13 @@ def test_nflx_2015_as_crawled_is_continuous_across_its_split_to_the_cent(tapes: 
 
 
 @pytest.mark.parametrize(
-    ("qtys", "account"), [(("33",), "cash"), (("33", "19"), "cash"), (("-45",), "margin_2x")]
+    ("qtys", "kept", "account"),
+    [(("33",), ("1",), "cash"), (("33", "19"), ("1", "1"), "cash"), (("-45",), ("-2",), "margin_2x")],
 )  # fmt: skip
 def test_a_reverse_split_pays_the_fraction_in_cash(
-    qtys: tuple[str, ...], account: str, tapes: Path, shared_data: Path
+    qtys: tuple[str, ...], kept: tuple[str, ...], account: str, tapes: Path, shared_data: Path
 ) -> None:
-    """AIG 2009-07-01, 1 for 20: of 33 shares one stays and 0.65 is paid, of 19 none; a short owes its fraction."""
+    """AIG 2009-07-01, 1 for 20: of 33 shares one stays and 0.65 is paid; 33 and 19 are 2.6; a short owes its part."""
     watch = Watch(tapes, "wiki", "AIG", 2009, *qtys, account=account)
     table = vendor(shared_data, WIKI, "AIG", "2009")
     ((split, gain, paid),) = watch.actions("split")
@@ -177,10 +178,9 @@ def test_a_reverse_split_pays_the_fraction_in_cash(
     before = table.index[list(table.index).index("2009-07-01") - 1]
     price = Decimal(table["close"][before]) * 20
     due = Decimal(0)
-    for index, qty in enumerate(map(Decimal, qtys)):
-        kept = (qty / 20).quantize(Decimal(1), ROUND_DOWN)
-        due += ((qty / 20 - kept) * price).quantize(CENT)
-        assert watch.portfolio.book(f"holder{index}").position("AIG").qty == kept
+    for index, (qty, left) in enumerate(zip(map(Decimal, qtys), map(Decimal, kept), strict=True)):
+        due += ((qty / 20 - left) * price).quantize(CENT)
+        assert watch.portfolio.book(f"holder{index}").position("AIG").qty == left
     assert paid == due
     assert abs(gain) <= CENT * len(qtys) / 2
     assert Result.from_records(watch.records).actions["paid_usd"].sum() == pytest.approx(float(due))

@@ -164,7 +164,7 @@ class Fold:
             for book in books:
                 key = (book.name, action.symbol)
                 qty = book.position(action.symbol).qty
-                gain[key] -= self.trips.split(key, action.new_shares, action.old_shares, qty)
+                gain[key] -= self.trips.split(key, action.new_shares, action.old_shares, qty, paid[key])
         self.actions.append(Action(action, len(self.snapshots), paid, gain))
 
 

@@ -101,22 +101,25 @@ class Trips:
         trip.qty, trip.exit_ns = trip.qty + qty, fill.ts_event_ns
         trip.cost_usd, trip.value_usd, trip.fee_usd = trip.cost_usd + cost, trip.value_usd + value, trip.fee_usd + fees
 
-    def split(self, key: Key, new: int, old: int, qty: Decimal) -> Decimal:
-        """Scale the lots of a position to `qty`, what the account holds after the split.
+    def split(self, key: Key, new: int, old: int, qty: Decimal, paid_usd: Decimal) -> Decimal:
+        """Scale the lots of a position to `qty`, what its strategy holds after the split.
 
-        The fraction that was paid out in cash leaves the newest lots.
+        The fraction that was paid out in cash leaves the newest lots; one that was bought for cash joins the newest.
 
         Returns:
-            What that fraction had cost, fees included: less than zero for a short, whose cost was received.
+            What that fraction had cost, fees included: less than zero for a short, whose cost was received, and for
+            what was bought.
         """
         lots = self._lots.get(key) or deque()
         self._pairs.clear()  # quantities from before and after a split do not add up
         for lot in lots:
             lot.qty = (lot.qty * new / old).quantize(SHARE_STEP, ROUND_DOWN)
         excess = abs(sum((lot.qty for lot in lots), ZERO)) - abs(qty)
-        if lots and excess < 0:  # the cuts above left a little over
-            lots[-1].qty += (-excess).copy_sign(lots[-1].qty)
         removed = ZERO
+        if lots and excess < 0:  # another strategy's fraction, or a little that the cuts above left over, for nothing
+            lots[-1].qty += (-excess).copy_sign(lots[-1].qty)
+            lots[-1].cost_usd += abs(paid_usd)
+            removed = paid_usd
         while lots and excess > 0:
             sign, part = lots[-1].qty, min(excess, abs(lots[-1].qty))
             cost, fee = lots[-1].take(part)

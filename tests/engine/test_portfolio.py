@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InvariantError
 from engine.events import CorporateAction, exact
-from engine.portfolio import MONEY, Portfolio, Position
+from engine.portfolio import MONEY, Portfolio, Position, split_shares
 from tests.engine.desk import Desk
 
 BROKEN = (nan, inf, -inf, 0.0, -1.0)
@@ -338,6 +338,30 @@ def test_strategies_that_hold_against_each_other_settle_their_fractions() -> Non
     flows = [desk.portfolio.book(name).cash_flow_usd for name in ("one", "two")]
     assert flows == [-1000 + 10, 1000 - 10]
     assert_books_add_up(desk.portfolio)
+
+
+def test_shares_that_two_strategies_fractions_make_up_stay_in_the_account() -> None:
+    """5 and 5, 1 for 2: a broker that keeps 5 of 10 is not told 2 and 2; whose it is pays the other for its half."""
+    desk = Desk()
+    desk.mark(10.0)
+    for name in ("one", "two"):
+        desk.trade(5, 8, strategy=name)
+    desk.portfolio.act(split(1, 2))
+    one, two = (desk.portfolio.book(name).position("SPY") for name in ("one", "two"))
+    assert (one.qty, one.cost_usd, one.realized_usd) == (3, 50, 0)
+    assert (two.qty, two.cost_usd, two.realized_usd) == (2, 32, 2)
+    assert (desk.portfolio.position_qty("SPY"), desk.portfolio.cash_usd) == (5, 100_000 - 80)
+    assert_books_add_up(desk.portfolio)
+
+
+@given(st.lists(st.integers(-1000, 1000).filter(bool), min_size=1, max_size=9), st.integers(1, 40), st.integers(1, 40))
+def test_the_shares_of_a_split_are_the_accounts_and_nobody_is_off_by_one(held: list[int], new: int, old: int) -> None:
+    """However they are held, the account keeps what a broker keeps of their sum."""
+    shares = split_shares([Decimal(qty) for qty in held], new, old)
+    assert sum(shares) == int(Fraction(sum(held) * new, old))
+    for qty, kept in zip(held, shares, strict=True):
+        assert kept % 1 == 0
+        assert abs(Fraction(qty * new, old) - Fraction(kept)) <= 1
 
 
 @given(

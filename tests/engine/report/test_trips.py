@@ -102,6 +102,19 @@ def test_a_fraction_paid_in_cash_leaves_with_what_it_had_cost() -> None:
     assert (lot.qty, round(lot.cost_usd, 9), round(gain, 9)) == (33, 2970, 0)
 
 
+def test_a_fraction_that_was_bought_of_another_strategy_joins_at_what_was_paid() -> None:
+    """1-for-2 of 5 and 5 at 30: three and two, and the half a share that was too few in one is bought at 60."""
+    story = Story()
+    for name in ("a", "b"):
+        story.trade(name, "XYZ", "buy", "5", "30")
+    story.snapshot()
+    story.split("XYZ", 1, 2)
+    found = fold(story)
+    assert [(lot.qty, lot.cost_usd) for _, lot in found.trips.open()] == [(3, 180), (2, 120)]
+    assert list(found.actions[0].paid_usd.values()) == [-30, 30]
+    assert list(found.actions[0].gain_usd.values()) == [0, 0]
+
+
 def test_a_rename_carries_the_lots_to_the_new_symbol() -> None:
     """What was bought as FB is sold as META."""
     trips, story = Trips(), Story()
