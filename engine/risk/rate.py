@@ -203,7 +203,7 @@ class RejectBreaker(Control):
             self._answers.add(now_ns)
             self._rejects.add(now_ns)
             reason = self._judge(now_ns)
-            if reason is not None and self._latch.state != "halted":
+            if reason is not None and not self._latch.is_latched:
                 reason = f"{reason}; the last one: {update.reason or 'no reason'}"
                 return (self._latch.set("halted", now_ns, self.label, reason),)
         return NOTHING

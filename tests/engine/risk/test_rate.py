@@ -195,6 +195,17 @@ def test_max_reject_percent_needs_min_reject_sample_count_within_reject_window_s
     assert halt.reason.startswith("3 of 11 orders rejected > 20 %")
 
 
+def test_rejections_before_trading_begins_halt_it_once(desk: Any) -> None:
+    """C19: what an earlier life has sent may be rejected while this one warms up; `activate` finds the halt."""
+    d = desk()
+    orders = [d.send("buy", "1") for _ in range(2)]
+    d.regime(max_consecutive_rejects_count=0)
+    (halt,) = d.update(orders[0], "rejected", "no")
+    assert (halt.state, halt.control) == ("halted", "C19 reject_breaker")
+    assert d.update(orders[1], "rejected", "no") == []
+    assert d.risk.activate(d.now_ns).state == "halted"
+
+
 def test_a_person_who_resumes_gets_a_fresh_count_of_rejections(desk: Any) -> None:
     """C19: the next rejection after a resume does not halt again at once."""
     d = desk(max_consecutive_rejects_count=0, max_reject_percent=100)
