@@ -41,7 +41,7 @@ from engine.events import (
 from engine.market import ZERO
 from engine.orders import Order
 from engine.portfolio import Portfolio, Position, StrategyBook
-from engine.ticks import PRICE_MAX, on_tick
+from engine.ticks import PRICE_MAX, PRICE_MIN, on_tick
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -340,7 +340,7 @@ class Strategy:
         if not -most <= fraction <= most:
             raise ValueError(f"fraction {fraction} of equity is outside -{most} to {most}; 0.1 means ten percent")
         price = self._core.portfolio.market(symbol).mark
-        if not 0 < price < inf:
+        if not PRICE_MIN <= price < PRICE_MAX:
             return None
         raw = exact(fraction * self._core.portfolio.equity / price)
         qty = raw.quantize(Decimal("1e-9") if fractional else Decimal(1), ROUND_DOWN)

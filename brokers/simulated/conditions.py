@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 
 from brokers.simulated.hours import Hours
 from brokers.simulated.settings import PaperSettings
 from brokers.simulated.working_order import Offer
 from engine.events import Bar, Quote, Status, Trade
 
-SMALLEST, LARGEST = math.ulp(0.0), sys.float_info.max
+SMALLEST, LARGEST = 1e-9, 1e12
+"""Prices of which money and quantities can be reckoned exactly: from the finest tick to beyond any price."""
 ANY_PRICE = (SMALLEST, LARGEST)
 
 
@@ -48,10 +48,10 @@ class Conditions:
         if low is None and high is None:
             self._bands.pop(status.symbol, None)
         else:
-            self._bands[status.symbol] = (low if low else SMALLEST, high if high else LARGEST)
+            self._bands[status.symbol] = (max(low or SMALLEST, SMALLEST), min(high or LARGEST, LARGEST))
 
     def band(self, symbol: str) -> tuple[float, float]:
-        """Return the lowest and the highest price that the symbol may trade at now; never NaN or infinity."""
+        """Return the lowest and the highest price that the symbol may trade at now."""
         return self._bands.get(symbol, ANY_PRICE) if self._bands else ANY_PRICE
 
     def offer(self, event: Bar | Quote | Trade) -> Offer | None:

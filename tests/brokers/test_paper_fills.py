@@ -680,10 +680,13 @@ def test_no_queue_position_is_modeled() -> None:
     assert venue.fills() == [("10", "100")]
 
 
-@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0, -1.0])
-def test_a_price_that_is_no_price_fills_nothing(price: float) -> None:
-    """NaN, infinity, zero and negative prices are errors of the tape."""
+@pytest.mark.parametrize("price", [nan, inf, 0.0, -1.0, 5e-324, 1e-30, 9e-10, 1.1e12, 1e300])
+@pytest.mark.parametrize("fields", [{}, {"qty": None, "notional_usd": 500}])
+def test_a_price_that_is_no_price_fills_nothing(price: float, fields: dict[str, Any]) -> None:
+    """NaN, infinity, zero and negative prices are errors of the tape, and so is what nothing can be reckoned with."""
     venue = Venue()
-    venue.order()
+    venue.order(**fields)
     venue.see(Bar("SPY", at("10:01"), at("10:01"), price, 101, 99, 100, 1e6, 60_000_000_000))
+    venue.trade("10:01:01", price)
+    venue.quote("10:01:02", price, price)
     assert venue.fills() == []

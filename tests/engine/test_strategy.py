@@ -370,7 +370,7 @@ def test_a_percentage_is_rounded_towards_zero(fraction: float, price: float, fra
     assert (order and order.sign * order.qty) == (wanted and Decimal(wanted))
 
 
-@pytest.mark.parametrize("price", [nan, inf, 0.0, -1.0])
+@pytest.mark.parametrize("price", [nan, inf, 0.0, -1.0, 1e-30, 5e-324, 1e12, 1e300])
 def test_a_symbol_without_a_price_has_no_percentage(price: float) -> None:
     """None, whatever is held: a missing price is no reason to sell."""
     me, corridor = joined()
