@@ -12,7 +12,7 @@ from engine.events import Intent, OrderClass, OrderType, Side, TimeInForce
 from engine.market import ZERO
 from engine.orders import TRANSITIONS
 from engine.risk.control import Control
-from engine.risk.proposal import AUCTIONS, Proposal
+from engine.risk.proposal import AUCTIONS, OPENING, Proposal
 from engine.ticks import CENT, NANO, ONE, PRICE_MAX, tick_size
 
 NUMBER_MAX: Final = Decimal(PRICE_MAX)
@@ -199,7 +199,8 @@ class OrderValidity(Control):
             return f"order {i.replaces} cannot be replaced: it is {'not open' if old is None else old.status}"
         if (old.strategy, old.symbol, old.side, old.type) != (i.strategy, i.symbol, i.side, i.type):
             return f"order {i.replaces} is a {old.type} order of {old.strategy} to {old.side} {old.symbol}"
-        if i.notional_usd is not None or old.intent.notional_usd is not None or i.order_class != "simple":
+        has_legs = i.order_class != "simple" or old.intent.order_class in OPENING
+        if has_legs or i.notional_usd is not None or old.intent.notional_usd is not None:
             return "a notional order or one with legs cannot be replaced"
         if old.filled_qty:  # its venue may not take that off the new quantity, and it would fill twice
             return f"order {i.replaces} has filled in part; cancel it and send a new one"

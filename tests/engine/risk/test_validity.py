@@ -204,6 +204,17 @@ def test_an_amendment_has_to_fit_its_order(desk: Any) -> None:
     assert "it is pending_replace" in d.refusal("buy", "10", **same)
 
 
+@pytest.mark.parametrize("legs", [BRACKET, OTO])
+def test_an_entry_with_legs_is_not_amended_and_its_legs_are(desk: Any, legs: dict[str, Any]) -> None:
+    """What takes its place has none, so the venue refuses it: it is canceled, and sent anew."""
+    d = desk()
+    entry = d.send("buy", "10", type="limit", limit_price="99", **legs)
+    refused = d.refusal("buy", "10", type="limit", limit_price="98", replaces=entry.id)
+    assert refused == "C25: a notional order or one with legs cannot be replaced"
+    target = entry.legs[0]
+    assert d.refusal("sell", "10", type="limit", limit_price="111", replaces=target.id) == ""
+
+
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_an_order_that_has_filled_in_part_is_not_amended(desk: Any, side: str) -> None:
     """One rule for entries and exits, whatever the venue: what has filled already could fill a second time."""
