@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from decimal import setcontext
@@ -32,7 +31,7 @@ from engine.events import (
     Tick,
 )  # fmt: skip
 from engine.interlock import Leave, check_account
-from engine.operating import status
+from engine.operating import signals, status
 from engine.operating.operations import Operations
 from engine.pace import pace
 from engine.portfolio import MONEY
@@ -77,9 +76,7 @@ class Daemon:
         setcontext(MONEY.copy())  # of this task and those it starts
         self._operations = operations
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        signals.on_stop(stop.set, self.clock)
         stopping = asyncio.create_task(stop.wait(), name="stop")
         walking = self._start("corridor", self._walk())
         self._start("status", self._show())
