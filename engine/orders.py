@@ -36,12 +36,13 @@ class Order:
 
     Units: quantities unsigned, in shares or coins; `filled_value_usd` is the sum of quantity times price. `cost_price`
     is the most that one share may cost as far as the controls reserve cash, `reserved_usd` what that comes to now.
+    `is_amended` from the moment that another order was asked for in its place, whatever came of that.
     """
 
     __slots__ = (
         "book", "book_position", "cost_price", "counted", "created_ns", "executions", "fees_usd", "filled_qty",
-        "filled_value_usd", "id", "intent", "is_entry", "legs", "market", "parent", "qty", "reason", "reference_price",
-        "reserved_usd", "side", "sign", "status", "strategy", "symbol", "type", "updated_ns",
+        "filled_value_usd", "id", "intent", "is_amended", "is_entry", "legs", "market", "parent", "qty", "reason",
+        "reference_price", "reserved_usd", "side", "sign", "status", "strategy", "symbol", "type", "updated_ns",
     )  # fmt: skip
 
     def __init__(self, intent: Intent, parent: Order | None = None) -> None:
@@ -61,7 +62,7 @@ class Order:
         self.parent = parent
         self.legs: tuple[Order, ...] = ()
         self.counted = self.cost_price = self.reserved_usd = ZERO
-        self.is_entry = False
+        self.is_amended = self.is_entry = False
         self.executions: tuple[str, ...] = ()
         self.market: Market  # from the moment it is placed
         self.book: StrategyBook
@@ -228,6 +229,7 @@ class OrderBook:
     def _replace(self, replaced: Order, order: Order) -> None:
         if "pending_replace" in TRANSITIONS[replaced.status]:
             replaced.status = "pending_replace"
+        replaced.is_amended = True
         if replaced.is_exit:  # it takes the other one's place, beside the same sibling
             order.parent = replaced.parent or replaced
             order.parent.legs += (order,)

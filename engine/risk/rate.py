@@ -193,9 +193,11 @@ class RejectBreaker(Control):
         self._answers, self._rejects = Window(self._span_ns), Window(self._span_ns)
 
     def on_update(self, order: Order, update: OrderUpdate, now_ns: int) -> Sequence[Event]:
-        if order.parent is not None:  # the venue answers once for the whole group
+        if order.parent is not None and not order.intent.replaces:  # the venue answers once for the whole group
             return NOTHING
         if update.status == "accepted":
+            if order.is_amended:  # its amendment was rejected, and it goes on: no answer of its own
+                return NOTHING
             self._streak = 0
             self._answers.add(now_ns)
         elif update.status == "rejected":

@@ -195,6 +195,36 @@ def test_max_reject_percent_needs_min_reject_sample_count_within_reject_window_s
     assert halt.reason.startswith("3 of 11 orders rejected > 20 %")
 
 
+def test_rejected_amendments_are_rejections_in_a_row(desk: Any) -> None:
+    """C19: that the old order goes on, as the venue says after each of them, is no new good answer."""
+    d = desk(max_consecutive_rejects_count=2, max_reject_percent=20, min_reject_sample_count=10)
+    old = d.send("buy", "1", **LIMIT)
+    d.update(old, "accepted")
+    told = []
+    for _ in range(3):
+        told += d.update(d.send("buy", "1", **LIMIT, replaces=old.id), "rejected", "no")
+        told += d.update(old, "accepted", "its replacement was rejected")
+    (halt,) = told
+    assert halt.reason == "rejections in a row 3 > 2; the last one: no"
+    assert (old.status, old.is_amended) == ("accepted", True)
+    assert d.risk._rejects._answers.count(d.now_ns) == 4
+
+
+def test_rejected_amendments_of_a_leg_count_and_the_leg_itself_does_not(desk: Any) -> None:
+    """C19: a leg goes out with its entry, and is answered with it; what is asked for in its place goes out alone."""
+    d = desk(max_consecutive_rejects_count=1, max_reject_percent=100)
+    entry = d.send("buy", "1", order_class="oto", stop_loss_stop_price="90")
+    d.fill(entry)
+    (stop,) = entry.legs
+    assert d.update(stop, "accepted") == []
+    told = []
+    for price in ("91", "92"):
+        told += d.update(d.send("sell", "1", type="stop", stop_price=price, replaces=stop.id), "rejected", "no")
+        told += d.update(stop, "accepted")
+    (halt,) = told
+    assert halt.reason == "rejections in a row 2 > 1; the last one: no"
+
+
 def test_rejections_before_trading_begins_halt_it_once(desk: Any) -> None:
     """C19: what an earlier life has sent may be rejected while this one warms up; `activate` finds the halt."""
     d = desk()
