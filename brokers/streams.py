@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from brokers.merge import Array, Chunk, Stream
-from brokers.tape.reader import Tape, check_order
+from brokers.tape.reader import Tape, check_rows
 from brokers.tape.schema import KINDS, Column, as_numpy, columns, int64s
 from engine.errors import TapeError
 from engine.events import EVENT_CLASS, MarketEvent, News, Record
@@ -83,13 +83,13 @@ class TapeStream:
         """Yield the events in order.
 
         Raises:
-            TapeError: naming the row that is out of order or does not read.
+            TapeError: naming the row that is out of order, without sense or does not read.
         """
         tape, chosen, delay_ns = self._tape, self._selection, self._delay_ns
         last_ns = -(2**63)
         for first, batch in tape.batches(rows, start_ns=chosen.start_ns - delay_ns, end_ns=chosen.end_ns - delay_ns):
             recv_ns = int64s(batch, "ts_recv_ns")
-            check_order(recv_ns, last_ns, tape, first)
+            check_rows(batch, last_ns, tape, first)
             last_ns = int(recv_ns[-1])
             low, high = np.searchsorted(recv_ns, (chosen.start_ns - delay_ns, chosen.end_ns - delay_ns)).tolist()
             if high - low < len(recv_ns):

@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from brokers.tape.reader import Tape
-from brokers.tape.schema import Int64s, as_numpy, int64s
+from brokers.tape.schema import Int64s, Mask, as_numpy, faults, int64s
 from engine.clock import Sessions
+from engine.events import MINUTE_NS
 
 BATCH_ROWS = 1 << 15
-MARKET_WIDE = "(market)"
+MARKET_WIDE, NAMELESS = "(market)", "(none)"
 _PRICES = {"bar": ("open", "high", "low", "close"), "quote": ("bid_price", "ask_price"), "trade": ("price",)}
 _SIZES = {"bar": ("volume",), "quote": ("bid_size", "ask_size"), "trade": ("size",)}
+_MARKET_KINDS = ("news", "datum")
 _NEVER_YET = -(2**63)
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -106,9 +105,9 @@ class _Inspection:
         ahead_ns = np.concatenate(([self._recv_ns], recv_ns[:-1]))
         self._recv_ns = int(recv_ns[-1])
         found = {"out of order": recv_ns < ahead_ns, "received early": recv_ns < event_ns}
-        found |= _odd_values(self._kind, batch)
+        found |= faults(self._kind, batch) | _odd_values(self._kind, batch)
         if self._kind == "bar":
-            found |= self._odd_times(codes, event_ns, int64s(batch, "interval_ns"))
+            found |= self._odd_times(codes, event_ns, _lengths_ns(batch))
         elif self._kind == "news":
             found["duplicate"] = self._told_before(codes, batch)
         else:
@@ -136,7 +135,7 @@ class _Inspection:
         for symbol in symbols.dictionary.to_pylist():
             if symbol not in self._codes:
                 self._codes[symbol] = len(self._codes)
-                self._reports.append(SymbolReport(symbol or MARKET_WIDE))
+                self._reports.append(SymbolReport(symbol or (MARKET_WIDE if self._kind in _MARKET_KINDS else NAMELESS)))
         code_of = np.array([self._codes[symbol] for symbol in symbols.dictionary.to_pylist()])
         codes: Int64s = code_of[as_numpy(symbols.indices)]
         return codes
@@ -247,6 +246,14 @@ class _Slots:
             self._open_ns.append(session.open_ns)
             self._close_ns.append(session.close_ns)
             self._first_slot.append(self._first_slot[-1] + bars)
+
+
+def _lengths_ns(batch: Any) -> Int64s:
+    """Return how long bars are; one whose length has no sense, a finding of its own, is as long as the others."""
+    interval_ns = int64s(batch, "interval_ns")
+    for rows in faults("bar", batch.select(["interval_ns"])).values():
+        return np.where(rows, interval_ns[~rows][0] if not rows.all() else MINUTE_NS, interval_ns)
+    return interval_ns
 
 
 def _odd_values(kind: str, batch: Any) -> dict[str, Mask]:

@@ -26,10 +26,10 @@ from brokers.tape.schema import (
     SCHEMA_VERSION,
     TAPE_SUFFIXES,
     Column,
-    Int64s,
     Summary,
     Tally,
     columns,
+    faults,
     first_disorder,
     int64s,
 )
@@ -188,16 +188,22 @@ class Tape:
     def _scan(self) -> Summary:
         tally = Tally(self.kind)
         for first, batch in self.batches():
-            check_order(int64s(batch, "ts_recv_ns"), tally.last_recv_ns, self, first)
+            check_rows(batch, tally.last_recv_ns, self, first)
             tally.add(batch)
         return tally.summary()
 
 
-def check_order(recv_ns: Int64s, previous_ns: int, file: Tape, first: int) -> None:
-    """Raise a TapeError naming the first row out of order."""
-    row = first_disorder(recv_ns, previous_ns)
+def check_rows(batch: Any, previous_ns: int, file: Tape, first: int) -> None:
+    """Refuse what a run could not take, but an inspection can: rows out of order or without sense.
+
+    Raises:
+        TapeError: naming the first such row.
+    """
+    row = first_disorder(int64s(batch, "ts_recv_ns"), previous_ns)
     if row >= 0:
         raise TapeError(f"{file.place(first + row)}: out of order: ts_recv_ns is before that of the row ahead of it")
+    for told, rows in faults(file.kind, batch).items():
+        raise TapeError(f"{file.place(first + int(rows.argmax()))}: {told}")
 
 
 def _kind_of(names: Sequence[str], path: Path) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from brokers.tape import cells
-from brokers.tape.schema import KINDS, columns
+from brokers.tape.schema import KINDS, columns, faults
 from brokers.tape.source import Rows, Source
 from engine.clock import Sessions
 from engine.errors import ConfigError, suggestion
@@ -127,7 +127,10 @@ class Conversion:
         if recipe.kind == "bar" and self._stamp == "open":
             event_ns = pc.add(event_ns, found["interval_ns"])
         found |= zip(_TIMES, self._both_times(rows, event_ns), strict=True)
-        return pa.record_batch({**found, LINE: pa.array(rows.lines, pa.int64())})
+        batch = pa.record_batch({**found, LINE: pa.array(rows.lines, pa.int64())})
+        for told in faults(recipe.kind, batch):
+            raise cells.RowError(told)
+        return batch
 
     def _values(self, rows: Rows, target: str) -> Any:
         """Return what the source holds for a column of the tape, as it was written; None when it holds nothing."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.events import Bar, CorporateAction, Datum, MarketEvent, News, Quote, Status, Trade
+from engine.events import DAY_NS, Bar, CorporateAction, Datum, MarketEvent, News, Quote, Status, Trade
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"onetape"
@@ -26,9 +26,16 @@ KINDS: dict[str, type[MarketEvent]] = {
 }  # fmt: skip
 
 Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 _NAMES = ("symbol", "new_symbol", "name", "author", "source", "reason")
+# A run divides by all three; a year is the longest bar that vendors sell.
+_BOUNDS = {
+    "interval_ns": (1, 366 * DAY_NS, "not between 1 ns and 366 days"),
+    "new_shares": (1, 2**63 - 1, "not positive"),
+    "old_shares": (1, 2**63 - 1, "not positive"),
+}
 _ARROW_TYPES = {int: pa.int64(), float: pa.float64(), float | None: pa.float64(), bool: pa.bool_()}
 
 
@@ -109,6 +116,29 @@ class Tally:
         )  # fmt: skip
 
 
+def faults(kind: str, batch: Any) -> dict[str, Mask]:
+    """Return what no run could make sense of, such as `symbol is empty`, and the rows that have it, if any do.
+
+    Columns that are not there are not missed. Shapes: `[rows]`, at least one of them true.
+    """
+    found: dict[str, Mask] = {}
+    names = batch.schema.names
+    for column in columns(kind):
+        if column.name not in names:
+            continue
+        if column.name in _BOUNDS:
+            least, most, told = _BOUNDS[column.name]
+            numbers = int64s(batch, column.name)
+            found[f"{column.name} is {told}"] = (numbers < least) | (numbers > most)
+        elif column.name == "action":
+            is_change = np.array(batch.column("action").to_pylist()) == "symbol_change"
+            is_nameless = _empty(batch.column("new_symbol")) if "new_symbol" in names else True
+            found["new_symbol is empty"] = is_change & is_nameless
+        elif column.required and column.arrow_type is NAME:
+            found[f"{column.name} is empty"] = _empty(batch.column(column.name))
+    return {told: rows for told, rows in found.items() if rows.any()}
+
+
 def int64s(batch: Any, name: str) -> Int64s:
     """Return an int64 column as an array."""
     return as_numpy(batch.column(name))
@@ -125,6 +155,16 @@ def first_disorder(recv_ns: Int64s, previous_ns: int) -> int:
         return 0
     backwards = recv_ns[1:] < recv_ns[:-1]
     return int(backwards.argmax()) + 1 if backwards.any() else -1
+
+
+def _empty(texts: Any) -> Mask:
+    """Tell which texts are empty, by where each begins: to make strings of them would cost more than the reading."""
+    words = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
+    begins = np.frombuffer(words.buffers()[1], np.int32)[words.offset : words.offset + len(words) + 1]
+    empty: Mask = begins[1:] == begins[:-1]
+    if words is texts:
+        return empty
+    return empty[as_numpy(texts.indices)] if empty.any() else np.broadcast_to(np.False_, len(texts))
 
 
 def _symbols_in(batch: Any, kind: str) -> set[str]:

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brokers.tape.schema import METADATA_KEY, TAPE_SUFFIXES, Summary, Tally, columns, first_disorder, int64s
+from brokers.tape.schema import METADATA_KEY, TAPE_SUFFIXES, Summary, Tally, columns, faults, first_disorder, int64s
 from engine.errors import TapeError
 from engine.events import MarketEvent
 
@@ -37,7 +37,8 @@ class TapeWriter:
     repeated ones by itself.
 
     Raises:
-        TapeError: a row is out of order, nothing was written, the name is not that of a tape, or the disk refuses.
+        TapeError: a row is out of order or would be refused when it is read, nothing was written, the name is not that
+            of a tape, or the disk refuses.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class TapeWriter:
         if row >= 0:
             told = f"row {self.tally.rows + row + 1} lies before the one ahead of it; a tape is in order"
             raise TapeError(f"{self.path}: {told}")
+        for told, rows in faults(self.tally.kind, batch).items():
+            raise TapeError(f"{self.path}: row {self.tally.rows + int(rows.argmax()) + 1}: {told}")
         with self._told():
             self._sink.write(batch)
         self.tally.add(batch)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
@@ -129,6 +131,30 @@ def test_repeated_rows_and_headlines_are_found(tmp_path: Path) -> None:
     assert findings(tape(tmp_path / "t.parquet", trade, trade, trade)) == {"A": {"duplicate": 2}}
     told = [News(OPEN + i, OPEN + i, headline, ("A",)) for i, headline in enumerate(["one", "two", "one"])]
     assert findings(tape(tmp_path / "n.parquet", *told)) == {"A": {"duplicate": 1}}
+
+
+@pytest.mark.parametrize("length", [0, -MINUTE_NS, 2**63 - 1])
+def test_a_bar_whose_length_has_no_sense_is_a_finding_and_makes_no_others(length: int, tmp_path: Path) -> None:
+    """Not a gap before or after it, wherever in the tape it lies; where there is no other length, a minute is meant."""
+    path = tape(tmp_path / "a.parquet", *(bar(minute) for minute in range(1, 391)), calendar="XNYS")
+    table = pq.read_table(path)
+    at = table.schema.names.index("interval_ns")
+    for bad in ([0], [5, 6], [389], range(390)):
+        lengths = [length if row in bad else MINUTE_NS for row in range(390)]
+        changed = table.set_column(at, "interval_ns", pa.array(lengths))
+        pq.write_table(changed, tmp_path / "b.parquet")
+        found = findings(tmp_path / "b.parquet", "XNYS")
+        assert found == {"A": {"interval_ns is not between 1 ns and 366 days": len(bad)}}
+
+
+def test_a_row_without_a_symbol_is_not_the_markets(tmp_path: Path) -> None:
+    """A datum without one concerns everybody, a trade without one nobody."""
+    path = tape(tmp_path / "a.csv", Trade("A", OPEN, OPEN, 1, 1, "1"), Trade("A", OPEN, OPEN, 1, 1, "2"))
+    header, row, last = path.read_text().splitlines()
+    path.write_text(f"{header}\n{row}\n{last.removeprefix('A')}\n")
+    assert findings(path) == {"(none)": {"symbol is empty": 1}}
+    (report,) = inspect_tape(tape(tmp_path / "b.csv", Datum("rate", OPEN, OPEN))).symbols
+    assert (report.symbol, dict(report.findings)) == ("(market)", {})
 
 
 def test_missing_minutes_are_counted_inside_sessions_only(tmp_path: Path) -> None:

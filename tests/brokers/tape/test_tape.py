@@ -16,10 +16,11 @@ import pytest
 from brokers.replay import ReplayFeed
 from brokers.tape.inspection import inspect_tape
 from brokers.tape.reader import Tape
-from brokers.tape.schema import KINDS, METADATA_KEY, columns
+from brokers.tape.schema import KINDS, METADATA_KEY, columns, faults
 from brokers.tape.writer import TapeWriter
 from engine.errors import TapeError
 from engine.events import (
+    DAY_NS,
     MINUTE_NS,
     Bar,
     CorporateAction,
@@ -270,6 +271,66 @@ def test_a_word_that_a_field_does_not_know_is_refused(
     cells[header.split(",").index(column)] = value
     path.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
     assert told(path).startswith(message)
+
+
+SENSELESS = [
+    ("bar", {"interval_ns": 0}, "interval_ns is not between 1 ns and 366 days"),
+    ("bar", {"interval_ns": -MINUTE_NS}, "interval_ns is not between 1 ns and 366 days"),
+    ("bar", {"interval_ns": 367 * DAY_NS}, "interval_ns is not between 1 ns and 366 days"),
+    ("bar", {"symbol": ""}, "symbol is empty"),
+    ("quote", {"symbol": ""}, "symbol is empty"),
+    ("trade", {"symbol": ""}, "symbol is empty"),
+    ("status", {"symbol": ""}, "symbol is empty"),
+    ("datum", {"name": ""}, "name is empty"),
+    ("corporate_action", {"symbol": ""}, "symbol is empty"),
+    ("corporate_action", {"new_shares": 0}, "new_shares is not positive"),
+    ("corporate_action", {"old_shares": -1}, "old_shares is not positive"),
+    ("corporate_action", {"action": "symbol_change"}, "new_symbol is empty"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize(("kind", "changed", "message"), SENSELESS)
+def test_a_row_without_sense_is_refused_with_its_place_and_counted_by_an_inspection(
+    kind: str, changed: dict[str, object], message: str, suffix: str, tmp_path: Path
+) -> None:
+    """A run would divide by it or trade what has no name; the good row ahead of it is no help."""
+    good = EXAMPLES[kind][0]
+    path = written(tmp_path / f"a.{suffix}", kind, [good] * 2)
+    if suffix == "csv":
+        header, row, _ = path.read_text().splitlines()
+        bad = [str(changed.get(name, cell)) for name, cell in zip(header.split(","), row.split(","), strict=True)]
+        path.write_text("\n".join([header, row, ",".join(bad)]) + "\n")
+    else:
+        table = pq.read_table(path)
+        for name, value in changed.items():
+            values = pa.array([getattr(good, name), value], table.schema.field(name).type)
+            table = table.set_column(table.schema.names.index(name), name, values)
+        pq.write_table(table.replace_schema_metadata(pq.read_metadata(path).metadata), path)
+    assert told(path) == f" {'line 3' if suffix == 'csv' else 'row 2'}: {message}"
+    found = [report for report in inspect_tape(path).symbols if message in report.findings]
+    assert [report.findings[message] for report in found] == [1]
+    assert [report.symbol for report in found] != ["(market)"] or kind == "datum"
+
+
+@pytest.mark.parametrize(("kind", "changed", "message"), SENSELESS)
+def test_a_row_without_sense_is_not_written(
+    kind: str, changed: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    """What would be refused when it is read is refused when it is written, with its row."""
+    good = EXAMPLES[kind][0]
+    with pytest.raises(TapeError, match=f"row 2: {message}"):
+        written(tmp_path / "a.parquet", kind, [good, msgspec.structs.replace(good, **changed)])
+
+
+def test_a_name_that_no_row_has_is_no_fault(tmp_path: Path) -> None:
+    """The words of a Parquet column may hold one that is in none of its rows, and a year may be one bar."""
+    symbols = pa.DictionaryArray.from_arrays(pa.array([1, 1]), pa.array(["", "SPY"]))
+    table = pq.read_table(written(tmp_path / "a.parquet", "bar", [EXAMPLES["bar"][0]] * 2))
+    table = table.set_column(table.schema.names.index("interval_ns"), "interval_ns", pa.array([1, 366 * DAY_NS]))
+    pq.write_table(table.set_column(0, "symbol", symbols), tmp_path / "b.parquet")
+    assert [bar.interval_ns for bar in read(tmp_path / "b.parquet") if isinstance(bar, Bar)] == [1, 366 * DAY_NS]
+    assert {*faults("bar", pa.record_batch({"symbol": symbols}))} == set()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "csv.gz"])

@@ -276,6 +276,16 @@ def test_a_bad_row_is_named_with_its_line_and_value(row: str, message: str, tmp_
     assert told == f" line 52: {message} (--skip-bad leaves out such rows and counts them)"
 
 
+def test_a_row_that_a_replay_would_refuse_is_a_bad_row(tmp_path: Path) -> None:
+    """It is named with its line while its file is at hand, or counted."""
+    rows = "".join(f"{T0 + row},SPY,1,2,0.5,1.5,100,{length}\n" for row, length in enumerate((60, 0, 60, -60)))
+    text = BARS.replace("volume", "volume,interval_ns") + rows
+    recipe = bars_at(interval_ns=0, time_unit="ns")
+    assert refusal(tmp_path, text, recipe).startswith(" line 3: interval_ns is not between 1 ns and 366 days (--skip-")
+    report = import_tape([Source(tmp_path / "in.csv")], tmp_path / "out.parquet", recipe, skip_bad=True)
+    assert (report.summary.rows, report.skipped) == (2, {"interval_ns is not between 1 ns and 366 days": 2})
+
+
 @pytest.mark.parametrize(
     ("written", "recipe", "message"),
     [
