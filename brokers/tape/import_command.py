@@ -45,7 +45,7 @@ def command(
     interval: Annotated[str, typer.Option(help="How long a bar is: 1min, 5min, 1h.")] = "",
     calendar: Annotated[str, typer.Option(help="Whose sessions dates are: XNYS, 24/7; kept in the tape.")] = "",
     recv_delay: Annotated[str, typer.Option(help="How much later than it happened a row was received: 250ms.")] = "",
-    delimiter: Annotated[str, typer.Option(help="What parts the cells of a CSV file.")] = ",",
+    delimiter: Annotated[str, typer.Option(help=r"What parts the cells of a CSV file; \t is a tab.")] = ",",
     header: Annotated[str, typer.Option(help="The columns of a CSV file without a header: time,open,high.")] = "",
     note: Annotated[str, typer.Option(help="A word to keep in the tape, such as 'prices adjusted for splits'.")] = "",
     sort: Annotated[bool, typer.Option("--sort", help="Put rows in order of time, in memory.")] = False,
@@ -77,7 +77,7 @@ def command(
         recv_delay_ns=_duration_ns("--recv-delay", recv_delay),
     )
     names = tuple(name.strip() for name in header.split(",")) if header else ()
-    read = [Source(path, delimiter, names) for path in sources]
+    read = [Source(path, "\t" if delimiter == r"\t" else delimiter, names) for path in sources]
     _import(read, out, recipe, sort=sort, skip_bad=skip_bad, note=note)
 
 

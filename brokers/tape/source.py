@@ -21,7 +21,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import TapeError
+from engine.errors import ConfigError, TapeError
 
 ROWS_AT_ONCE = 8192
 
@@ -53,11 +53,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Source:
-    """One foreign file. `header` names the columns of a CSV file that does not name them itself."""
+    """One foreign file. `header` names the columns of a CSV file that does not name them itself.
+
+    Raises:
+        ConfigError: the delimiter is not one character.
+    """
 
     path: Path
     delimiter: str = ","
     header: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            told = "not one character that parts cells, such as ';' or '\\t' for a tab"
+            raise ConfigError(f"--delimiter {self.delimiter!r}: {told}")
 
     def place(self, line: int) -> str:
         return f"{self.path} {'row' if self.path.suffix == '.parquet' else 'line'} {line}"

@@ -514,6 +514,15 @@ def test_the_command_reads_bars_by_their_open_in_a_local_time(tmp_path: Path) ->
     assert [one.ts_event_ns for one in play(tmp_path / "out.csv.gz")] == [T0 + 5 * MINUTE_NS]
 
 
+@pytest.mark.parametrize("delimiter", ["\t", r"\t", "|", "é"])
+def test_a_delimiter_is_one_character_or_a_tab_as_people_write_it(delimiter: str, tmp_path: Path) -> None:
+    """A shell has no easy way to pass a tab."""
+    text = (TRADES + f"{T0},SPY,1,1\n").replace(",", "\t" if len(delimiter) > 1 else delimiter)
+    words = ("--kind", "trade", "--map", "ts_event_ns=ts_ns", "--delimiter", delimiter)
+    run(source(tmp_path / "in.txt", text).path, "--out", tmp_path / "out.csv", *words)
+    assert play(tmp_path / "out.csv") == [Trade("SPY", T0, T0, 1.0, 1.0)]
+
+
 def test_the_command_replaces_a_tape_only_by_force(tmp_path: Path) -> None:
     """A tape may be the only copy."""
     rows = source(tmp_path / "in.csv", TRADES + f"{T0},SPY,1,1\n").path
@@ -531,6 +540,10 @@ def test_the_command_replaces_a_tape_only_by_force(tmp_path: Path) -> None:
         (("--map", "price=a,price=b"), "--map price=b: write COLUMN=VALUE, each column once"),
         (("--interval", "5 minutes"), "--interval 5 minutes: write a number and ms, s, min, h or d"),
         (("--recv-delay", "0ms"), "--recv-delay 0ms: write a number"),
+        (("--delimiter", ""), "--delimiter '': not one character that parts cells, such as ';' or '\\t' for a tab"),
+        (("--delimiter", ";;"), "--delimiter ';;': not one character"),
+        (("--delimiter", '"'), "--delimiter '\"': not one character that parts cells"),
+        (("--delimiter", "\n"), "--delimiter '\\n': not one character that parts cells"),
     ],
 )
 def test_an_option_that_says_nothing_is_refused(option: tuple[str, str], message: str, tmp_path: Path) -> None:
