@@ -93,7 +93,7 @@ class Admission:
             return Verdict(f"{order.carried} have filled already")
         if not replaced.protective:
             return None
-        if replaced.sibling is not None and not replaced.held:
+        if not replaced.held:  # what it has left to fill was all that it may take from the position
             order.want(min(order.left, replaced.left))
         return Verdict("")
 

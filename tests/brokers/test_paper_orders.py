@@ -744,6 +744,22 @@ def test_a_held_leg_can_be_replaced() -> None:
     assert venue.states(f"{order}-tp")[-1] == "canceled"
 
 
+@pytest.mark.parametrize("alone", ["oto", "canceled"])
+def test_an_active_leg_is_replaced_for_no_more_than_it_has_left(alone: str) -> None:
+    """A stop without a sibling protects what its entry has filled, and a cash account does not go short by it."""
+    venue = Venue(account="cash")
+    legs = {"order_class": "oto", "stop_loss_stop_price": 90} if alone == "oto" else BRACKET
+    order = venue.order(**legs)
+    venue.wait_until(at("10:00:10"))
+    venue.cancel(f"{order}-tp")
+    venue.bar("10:01", 100)
+    new = venue.order("sell", 1000, type="stop", stop_price=95, replaces=f"{order}-sl")
+    venue.wait_until(at("10:02"))
+    venue.bar("10:03", 80)
+    assert venue.fills(new) == [("100", "80")]
+    assert venue.account.position_qty("SPY") == 0
+
+
 def test_an_order_with_legs_is_not_replaced() -> None:
     """Its legs would protect another quantity than their books say: cancel it and send a new one."""
     venue = Venue()
