@@ -157,6 +157,8 @@ def run(config: RunConfig, leave: Leave | None = None, *, anew: bool = False) ->
                 code = runner.run(serve(built, stopwatch, built.clock, leave))  # the one that its feed keeps right
         finally:
             logs.close()
+        if not built.journal.seq:
+            return code  # stopped before it began: there is nothing to report
         return _report(config, path) or code
 
 

@@ -79,8 +79,9 @@ class Result:
         """Read a journal.
 
         Raises:
-            JournalError: missing, of another schema, or its chain is broken.
+            JournalError: missing, empty, of another schema, or its chain is broken.
         """
+        journal.header(path)
         return cls.from_records(journal.read(path))
 
     def _per(self, by: str) -> pd.DataFrame:

@@ -332,6 +332,21 @@ async def test_a_live_feed_that_ends_ends_the_run(tmp_path: Path, monkeypatch: p
     assert daemon.verify(tmp_path / "run.journal")[0] == len(records(tmp_path))
 
 
+def test_a_run_that_is_stopped_before_it_begins_leaves_the_report_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an empty journal there is nothing to tell."""
+
+    async def serve(run: Run, *rest: Any) -> int:
+        run.core.supervisor.finish(ended=False)
+        return live.EXIT_OK
+
+    monkeypatch.setattr(live, "serve", serve)
+    (tmp_path / "report.html").write_text("of the run before")
+    assert daemon.run(config(tmp_path)) == live.EXIT_OK
+    assert (tmp_path / "report.html").read_text() == "of the run before"
+
+
 async def test_a_tape_with_a_live_broker_is_refused(tmp_path: Path) -> None:
     """The past must not be traded for real."""
     tree = config(tmp_path).resolved()

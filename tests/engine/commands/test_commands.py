@@ -93,13 +93,14 @@ def test_verify_of_an_altered_journal_is_refused(tmp_path: Path, capsys: pytest.
 
 
 def test_a_journal_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`verify` and `report` of a missing file, or of something else, exit with 2 and its path."""
+    """`verify` and `report` of a missing file, of an empty one, or of something else, exit with 2 and its path."""
     (tmp_path / "text.journal").write_text("not a journal")
+    (tmp_path / "void.journal").touch()
     for command in ("verify", "report"):
-        for name in ("gone.journal", "text.journal"):
+        for name in ("gone.journal", "text.journal", "void.journal"):
             assert onetape(command, tmp_path / name) == 2
             assert name in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["text.journal"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.journal", "void.journal"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The page and the files: self-contained, safe against what a run may be called, and never a NaN."""
 
 import base64
+import errno
 import hashlib
 import html
 import json
@@ -276,7 +277,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(
     before = (tmp_path / "summary.json").read_bytes()
 
     def full(*_: object) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="no space"):
