@@ -47,11 +47,15 @@ class OrderTable:
         return self._hours.day_end(ts_ns, extended=intent.extended_hours)
 
     def promised_qty(self, order: WorkingOrder, replaced: WorkingOrder | None) -> Decimal:
-        """Return what the other open orders of this side take from the position; of an OCO pair only one will."""
+        """Return what the other open orders of this side take from the position; of a pair only the larger one does."""
         promised = ZERO
         for other in self.working.get(order.symbol, ()):
-            if other.buy is order.buy and other is not replaced and not (other.is_stop_leg and other.sibling):
-                promised += other.most or ZERO if other.left is None else other.left
+            if other.buy is order.buy and other is not replaced:
+                left, sibling = other.most or ZERO if other.left is None else other.left, other.sibling
+                if other.is_stop_leg and sibling is not None and not sibling.done:
+                    assert sibling.left is not None
+                    left -= min(left, sibling.left)
+                promised += left
         return promised
 
     # --- beginnings ------------------------------------------------------------------------------------------------

@@ -640,6 +640,32 @@ def test_an_oco_pair_promises_its_shares_once() -> None:
     assert venue.states(other) == ["accepted"]
 
 
+def test_a_pair_promises_what_its_larger_exit_asks_for() -> None:
+    """The limit was made smaller than the stop beside it, which may still fill for all."""
+    venue = Venue(position=100)
+    order = venue.order("sell", type="limit", limit_price=110, order_class="oco", stop_loss_stop_price=90)
+    venue.wait_until(at("10:00:10"))
+    venue.order("sell", 40, type="limit", limit_price=110, replaces=order)
+    venue.wait_until(at("10:00:20"))
+    other = venue.order("sell", 1, type="limit", limit_price=200)
+    venue.wait_until(at("10:01"))
+    assert venue.reason(other) == "insufficient qty available for order (requested: 1, available: 0)"
+
+
+def test_the_stop_left_alone_still_promises_its_shares() -> None:
+    """Its target was canceled while both were held; the stop sells all, so nothing is left for another exit."""
+    venue = Venue(account="cash")
+    order = venue.order(**BRACKET)
+    venue.wait_until(at("10:00:10"))
+    venue.cancel(f"{order}-tp")
+    venue.bar("10:01", 100)
+    other = venue.order("sell", type="limit", limit_price=101)
+    venue.wait_until(at("10:02"))
+    assert venue.reason(other) == "insufficient qty available for order (requested: 100, available: 0)"
+    venue.bar("10:03", 80)
+    assert venue.account.position_qty("SPY") == 0
+
+
 # --- 15 replacements -----------------------------------------------------------------------------------------------
 
 
