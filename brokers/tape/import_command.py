@@ -62,6 +62,8 @@ def command(
     from brokers.tape.source import Source
     from engine.errors import ConfigError
 
+    if any(path.exists() and out.exists() and out.samefile(path) for path in sources):
+        raise ConfigError(f"--out {out}: the tape would replace this source; give it another name")
     if out.exists() and not force:
         raise ConfigError(f"--out {out}: the tape exists already; --force replaces it")
     recipe = Recipe(

@@ -514,6 +514,19 @@ def test_the_command_reads_bars_by_their_open_in_a_local_time(tmp_path: Path) ->
     assert [one.ts_event_ns for one in play(tmp_path / "out.csv.gz")] == [T0 + 5 * MINUTE_NS]
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("out", ["in.csv", "folder/../in.csv", "link.csv"])
+def test_a_source_is_never_replaced(out: str, force: tuple[str, ...], tmp_path: Path) -> None:
+    """It may be the only copy, whatever name of it is given; `--force` is for tapes."""
+    text = TRADES + f"{T0},SPY,1,1\n"
+    rows = source(tmp_path / "in.csv", text).path
+    other = source(tmp_path / "folder" / "other.csv", text).path
+    (tmp_path / "link.csv").symlink_to(rows)
+    with pytest.raises(ConfigError, match=r"\.csv: the tape would replace this source; give it another name"):
+        run(other, rows, "--out", tmp_path / out, "--kind", "trade", "--map", "ts_event_ns=ts_ns", *force)
+    assert rows.read_text() == text
+
+
 @pytest.mark.parametrize("delimiter", ["\t", r"\t", "|", "é"])
 def test_a_delimiter_is_one_character_or_a_tab_as_people_write_it(delimiter: str, tmp_path: Path) -> None:
     """A shell has no easy way to pass a tab."""
