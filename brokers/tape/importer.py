@@ -52,7 +52,7 @@ def import_tape(
     """
     notes: Counter[str] = Counter()
     complaints = Complaints(skip_bad)
-    conversions = [_conversion(recipe, source, notes) for source in sources]
+    conversions = [_conversion(recipe, source, notes, skip_bad) for source in sources]
     makes = {name for conversion in conversions for name in conversion.makes}
     makes |= {*MADE} if recipe.kind == "corporate_action" else set()
     with TapeWriter(out, recipe.kind, names=[*makes], calendar=recipe.calendar, note=note) as tape:
@@ -67,12 +67,20 @@ def import_tape(
     return ImportReport(tape.tally.summary(), complaints.counts, notes)
 
 
-def _conversion(recipe: Recipe, source: Source, notes: Counter[str]) -> Conversion:
-    with closing(source.rows(Complaints(skip=True), lambda share: None)) as rows:
-        first = next(rows, None)
+def _conversion(recipe: Recipe, source: Source, notes: Counter[str], skip_bad: bool) -> Conversion:
+    complaints = Complaints(skip=True)
+    first = _first_rows(source, complaints)
+    if first is None and not skip_bad:
+        first = _first_rows(source, Complaints())  # which raises at the first bad line, if there is one
     if first is None:
-        raise TapeError(f"{source.path}: the file holds no rows")
+        told = "; ".join(f"{reason}: {rows:,}" for reason, rows in complaints.counts.items())
+        raise TapeError(f"{source.path}: the file holds no rows{told and f' but bad ones ({told})'}")
     return Conversion(recipe, source, tuple(first.columns), notes)
+
+
+def _first_rows(source: Source, complaints: Complaints) -> Rows | None:
+    with closing(source.rows(complaints, lambda share: None)) as rows:
+        return next(rows, None)
 
 
 def _batches(

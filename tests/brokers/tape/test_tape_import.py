@@ -22,7 +22,7 @@ from brokers.tape.reader import Tape
 from brokers.tape.recipe import Recipe
 from brokers.tape.source import Source
 from engine.clock import Sessions
-from engine.errors import ConfigError, TradingError
+from engine.errors import ConfigError, TapeError, TradingError
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Bar, CorporateAction, MarketEvent, News, Trade
 
 T0 = 1_549_895_400_000_000_000  # 2019-02-11 09:30 New York, 14:30 UTC
@@ -314,6 +314,30 @@ def test_a_time_that_was_not_is_an_error_with_its_line(
     told = refusal(tmp_path, BARS + f"{written},{ROW}", bars_at(**recipe))
     assert told.startswith(" line 2: time is ")
     assert message in told
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "header", "message"),
+    [
+        ("in.csv", f"{T0},SPY,1,5,1", (), "2: not as many cells as the header has (4): '{row}'"),
+        ("in.csv", f"{T0},SPY,1,1,", (), "2: not as many cells as the header has (4): '{row}'"),
+        ("in.csv", f"{T0},SPY,1,1", ("ts_ns", "symbol"), "1: not as many cells as the header has (2): 'ts_ns,symbol,"),
+        ("in.jsonl", "[1]", (), "1: no JSON object ("),
+    ],
+)
+def test_a_file_whose_rows_are_all_bad_is_not_called_empty(
+    name: str, row: str, header: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    """A comma too many on every line is told with the first line, or counted when bad rows are to be left out."""
+    path = source(tmp_path / name, (TRADES if name == "in.csv" else "") + f"{row}\n" * 3).path
+    with pytest.raises(TapeError) as caught:
+        import_tape([Source(path, header=header)], tmp_path / "out.csv", TRADE)
+    assert str(caught.value).startswith(f"{path} line {message.format(row=row)}")
+    with pytest.raises(TapeError) as caught:
+        import_tape([Source(path, header=header)], tmp_path / "out.csv", TRADE, skip_bad=True)
+    assert str(caught.value).startswith(f"{path}: the file holds no rows but bad ones (n")
+    assert str(caught.value).endswith(f"): {4 if header else 3})")
+    assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
 def test_skipped_rows_are_counted_by_reason(tmp_path: Path) -> None:
