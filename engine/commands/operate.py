@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.commands.options import ConfigPath, Overrides
+
 if TYPE_CHECKING:
     from engine.operating.control import Ask, DaemonStatus, Reply
 
@@ -67,23 +69,22 @@ def override(
 ) -> None:
     """Change one limit of a running daemon for some minutes; who, why and both values go into the journal."""
     from engine.operating.control import Request, request
-    from engine.risk.override import check_name
+    from engine.risk.override import check_asked
 
-    check_name(limit)  # before anybody is asked to agree to it
+    who = _who()
+    check_asked(who, reason, minutes, limit, value)  # before anybody is asked to agree to it
     status = _status(path)
     _confirm(f"{status.name} ({status.mode}) will go by {limit} = {value} for {minutes:g} minutes.", status, yes=yes)
     folder = _folder(path)
-    _tell(request(folder, Request("override", reason, who=_who(), limit=limit, value=value, minutes=minutes)))
+    _tell(request(folder, Request("override", reason, who=who, limit=limit, value=value, minutes=minutes)))
 
 
-def reload(
-    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.", show_default=False)],
-) -> None:
+def reload(path: ConfigPath, overrides: Overrides = None) -> None:
     """Take over from the file what may change under a running daemon: log level, alerts, narrower limits, models."""
     from engine import config
     from engine.operating.control import Request, request
 
-    run = config.load(path)
+    run = config.load(path, overrides or ())
     _tell(request(run.out_dir, Request("reload", config=run.resolved(), who=_who())))
 
 

@@ -200,6 +200,12 @@ def test_resume_flatten_and_override_ask_back(
     [
         (["max_order_qt", "25", "--reason", "why"], "there is no limit 'max_order_qt'; did you mean 'max_order_qty'?"),
         (["max_order_qty", "25"], "Missing option '--reason'"),
+        (["max_order_qty", "25", "--reason", ""], "says who wants it and why"),
+        (["max_order_qty", "25", "--reason", "why", "--minutes", "20"], "at most 15 minutes"),
+        (["max_order_qty", "25", "--reason", "why", "--minutes", "0"], "more than 0"),
+        (["max_order_qty", "abc", "--reason", "why"], "max_order_qty cannot be 'abc'"),
+        (["max_order_qty", "--reason", "why", "--", "-5"], "max_order_qty cannot be '-5'"),
+        (["allow_reversals", "1", "--reason", "why"], "allow_reversals cannot be '1'"),
     ],
 )
 def test_an_override_that_cannot_be_asks_for_no_yes(
@@ -210,6 +216,15 @@ def test_an_override_that_cannot_be_asks_for_no_yes(
     assert onetape("override", daemon.folder, *words) == 2
     assert told in capsys.readouterr().err
     assert daemon.asked == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("daily_loss_reduce_only_percent", "5"), ("daily_loss_halt_percent", "1")]
+)
+def test_whether_a_limit_fits_the_others_the_daemon_says(daemon: Daemon, limit: str, value: str) -> None:
+    """Here nobody knows them: what would not fit those of a profile is asked for."""
+    assert onetape("override", daemon.folder, limit, value, "--reason", "why", "--yes") == 0
+    assert daemon.asked[-1].value == value
 
 
 def test_flatten_says_what_it_will_do(daemon: Daemon, type_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +263,18 @@ def test_reload_sends_the_whole_checked_configuration(
     assert onetape("reload", path) == 2
     assert "log.level" in capsys.readouterr().err
     assert len(daemon.asked) == before
+
+
+def test_reload_takes_what_the_daemon_was_started_with(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--set out_dir=...` leads to it; what is wrong with one never does."""
+    demo = Path(__file__).parents[3] / "config" / "demo.toml"
+    words = ["--set", f"out_dir={daemon.folder}", "--set", "log.level=debug"]
+    assert onetape("reload", demo, *words) == 0
+    assert daemon.asked[-1].config is not None
+    assert daemon.asked[-1].config["log"]["level"] == "debug"
+    assert onetape("reload", demo, *words, "--set", "log.level=debgu") == 2
+    assert "--set log.level=debgu" in capsys.readouterr().err
+    assert len(daemon.asked) == 1
 
 
 def test_acknowledge_shows_alerts_and_then_forgets_them(
