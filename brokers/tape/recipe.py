@@ -91,6 +91,7 @@ class Conversion:
 
     def __init__(self, recipe: Recipe, source: Source, names: Sequence[str], notes: Counter[str]) -> None:
         self.recipe, self._source, self._names, self._notes = recipe, source, names, notes
+        self._has = f"{source.path} has {', '.join(names)}"
         own = {column.name for column in columns(recipe.kind)}
         self._taken = {name: name for name in names if name in own and name not in recipe.fill} | {**recipe.mapping}
         for target, name in recipe.mapping.items():
@@ -207,17 +208,16 @@ class Conversion:
     def _check_name(self, option: str, name: str) -> None:
         if name not in self._names:
             near = suggestion(name, self._names)
-            raise ConfigError(f"{option}: {self._source.path} has no column '{name}'{near}")
+            raise ConfigError(f"{option}: no column '{name}'{near}; {self._has}")
 
     def _check_complete(self) -> None:
         recipe, given = self.recipe, {*self._taken, *self._pieces}
-        has = f"{self._source.path} has {', '.join(self._names)}"
         if not given & {*_TIMES}:
-            raise ConfigError(f"which column is the time? Say --map ts_event_ns=COLUMN; {has}")
+            raise ConfigError(f"which column is the time? Say --map ts_event_ns=COLUMN; {self._has}")
         made = {*_TIMES}
         for name in ("open", "close"):
             if "adj_close" in self._taken and "action" not in given and name not in self._taken:
-                raise ConfigError(f"adj_close shows a split only beside {name}: say --map {name}=COLUMN; {has}")
+                raise ConfigError(f"adj_close shows a split only beside {name}: say --map {name}=COLUMN; {self._has}")
         if recipe.kind == "corporate_action" and given & {"split_ratio", "amount_usd", "adj_close"}:
             made.add("action")
         if recipe.interval_ns or self._unit_of(self._taken.get("ts_event_ns", "")) == "date":
@@ -225,4 +225,4 @@ class Conversion:
         for column in columns(recipe.kind):
             if column.required and column.name not in given | made:
                 how = "--interval, such as 1min" if column.name == "interval_ns" else f"--map {column.name}=COLUMN"
-                raise ConfigError(f"nothing says '{column.name}' of a {recipe.kind}: say {how}; {has}")
+                raise ConfigError(f"nothing says '{column.name}' of a {recipe.kind}: say {how}; {self._has}")

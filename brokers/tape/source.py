@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 from engine.errors import ConfigError, TapeError
 
 ROWS_AT_ONCE = 8192
+_PEEK_BYTES = 64
+_DELIMITERS = ",;\t|"
 
 
 @dataclass
@@ -75,7 +77,8 @@ class Source:
         """Yield the rows, some thousands at a time; `progress` is told the share of the file that is through.
 
         Raises:
-            TapeError: the file is missing, empty or damaged, or a line does not fit and is not to be skipped.
+            TapeError: the file is missing, empty, damaged or UTF-16, or a line does not fit and is not to be skipped.
+            ConfigError: the delimiter parts no columns.
         """
         try:
             if self.path.suffix == ".parquet":
@@ -85,6 +88,8 @@ class Source:
             with ExitStack() as opened:
                 raw = opened.enter_context(self.path.open("rb"))
                 plain: Any = opened.enter_context(gzip.open(raw)) if self.path.suffix == ".gz" else raw
+                if b"\0" in plain.peek(_PEEK_BYTES)[:_PEEK_BYTES]:
+                    raise TapeError(f"{self.path}: not UTF-8 text but UTF-16, as it seems; save it as UTF-8")
                 # A byte that is not UTF-8 gets through to the row it is in, which is then the bad one.
                 text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="")
                 read = self._json_rows if ".jsonl" in self.path.suffixes else self._csv_rows
@@ -110,6 +115,10 @@ class Source:
             names = self.header or tuple(name.strip() for name in next(reader, ()))
             if not names or len(set(names)) < len(names):
                 raise TapeError(f"{self.path} line 1: no header, or one that names a column twice: {', '.join(names)}")
+            parts = [one for one in _DELIMITERS if one in names[0]] if len(names) == 1 and not self.header else []
+            if parts:
+                told = f"one column, {names[0]!r}; --delimiter {parts[0]!r} would part it"
+                raise ConfigError(f"{self.path} line 1: {told}")
             found: list[list[str]] = []
             lines: list[int] = []
             for row in reader:

@@ -380,6 +380,9 @@ def test_whatever_rows_are_bad_the_others_are_imported(bad: set[int], tmp_path_f
         ("a.csv.gz", b"plain text", "damaged or cut off?"),
         ("a.parquet", b"PAR1 and no more", "damaged or cut off?"),
         ("a.jsonl", b'{"ts_ns": 1}\n[1]\n', "no JSON object"),
+        ("a.csv", TRADES.encode("utf-16"), "not UTF-8 text but UTF-16, as it seems; save it as UTF-8"),
+        ("a.jsonl", '{"ts_ns": 1}'.encode("utf-16-be"), "not UTF-8 text but UTF-16"),
+        ("a.csv.gz", gzip.compress(TRADES.encode("utf-16-le")), "not UTF-8 text but UTF-16"),
         ("a.csv", None, "there is no such file"),
     ],
 )
@@ -405,8 +408,9 @@ def test_a_source_that_does_not_read_is_told(name: str, data: bytes | None, mess
     [
         ({"kind": "bars"}, "--kind bars: not one of bar, quote"),
         ({"mapping": {"prise": "open"}}, "a trade tape has no column 'prise'; did you mean 'price'?"),
-        ({"mapping": {"ts_event_ns": "tim"}}, "has no column 'tim'; did you mean 'time'?"),
-        ({"fill": {"source": "{sim}"}}, "has no column 'sim'"),
+        ({"mapping": {"ts_event_ns": "tim"}}, "ts_event_ns=tim: no column 'tim'; did you mean 'time'?; "),
+        ({"fill": {"source": "{sim}"}}, "no column 'sim'"),
+        ({"fill": {"source": "{sim}"}}, "in.csv has time, symbol, open, high, low, close, volume"),
         ({"mapping": {}}, "which column is the time? Say --map ts_event_ns=COLUMN"),
         ({}, "nothing says 'price' of a trade: say --map price=COLUMN"),
         ({"kind": "bar", "stamp": "close"}, "nothing says 'interval_ns' of a bar: say --interval, such as 1min"),
@@ -431,6 +435,20 @@ def test_a_recipe_that_does_not_fit_is_a_configuration_error(
             Recipe(**{"kind": "trade", "mapping": {"ts_event_ns": "time"}} | recipe),
         )
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "hint"), [(";", ",", "';'"), ("\t", ",", "'\\t'"), ("|", ";", "'|'"), (",", ";", "','")]
+)
+def test_columns_in_one_are_told_with_the_delimiter_that_parts_them(
+    written: str, read: str, hint: str, tmp_path: Path
+) -> None:
+    """Half of Europe's exports have semicolons, for their numbers have commas; the option is told as it is written."""
+    names = BARS.strip().replace(",", written)
+    path = source(tmp_path / "in.csv", f"{names}\n{T0};SPY;1,5;2,5\n").path
+    with pytest.raises(ConfigError) as caught:
+        import_tape([Source(path, read)], tmp_path / "out.csv", TRADE)
+    assert str(caught.value) == f"{path} line 1: one column, {names!r}; --delimiter {hint} would part it"
 
 
 # --- corporate actions -----------------------------------------------------------------------------------------------
