@@ -29,7 +29,7 @@ from engine.operating.control import DaemonStatus, OrderLine, PositionLine, Repl
 from engine.operating.observers import Observers, Tally
 from engine.portfolio import MONEY, Position
 from engine.risk.limits import SMALL_ACCOUNT, RiskLimits
-from engine.risk.override import FIXED, MINUTES_MAX, changed
+from engine.risk.override import FIXED, changed, check_asked
 from engine.risk.width import wider
 
 if TYPE_CHECKING:
@@ -100,11 +100,8 @@ class Operator:
 
     async def _override(self, request: Request) -> Reply:
         """Put another value in the place of a limit, for minutes; a live run's profile bounds that, too."""
-        if not (request.who and request.reason):
-            raise ConfigError("an override says who wants it and why: --reason")
-        if not 0 < request.minutes <= MINUTES_MAX:
-            raise ConfigError(f"an override lasts more than 0 and at most {MINUTES_MAX} minutes")
         daemon, name = self._daemon, request.limit
+        check_asked(request.who, request.reason, request.minutes, name, request.value)
         before = getattr(daemon.core.risk.file_limits, name, None)
         limits = changed(daemon.core.risk.limits, name, request.value)
         if daemon.leave is not None and (beyond := {one: most for one, _, most in wider(limits, daemon.leave.bounds)}):

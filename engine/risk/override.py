@@ -100,6 +100,24 @@ def check_name(name: str) -> None:
         raise ConfigError(f"{name} is being counted by and cannot change while the daemon runs")
 
 
+def check_asked(who: str, reason: str, minutes: float, name: str, value: str) -> None:
+    """Refuse an override that makes no sense, whatever the limits of the run are.
+
+    Raises:
+        ConfigError: nobody asks, or for no reason, or for too long; there is no such limit, or it cannot be that.
+    """
+    if not (who and reason):
+        raise ConfigError("an override says who wants it and why: --reason")
+    if not 0 < minutes <= MINUTES_MAX:
+        raise ConfigError(f"an override lasts more than 0 and at most {MINUTES_MAX} minutes")
+    check_name(name)
+    try:
+        RiskLimits.model_validate({**SMALL_ACCOUNT, name: _parsed(value)})
+    except ValidationError as error:
+        if error.errors()[0]["loc"]:  # else it is only that it does not fit this profile's other limits
+            raise _impossible(name, value, error) from None
+
+
 def changed(limits: RiskLimits, name: str, value: str) -> RiskLimits:
     """Return the limits with one of them set to what the text says.
 
@@ -110,8 +128,7 @@ def changed(limits: RiskLimits, name: str, value: str) -> RiskLimits:
     try:
         return RiskLimits.model_validate({**limits.model_dump(), name: _parsed(value)})
     except ValidationError as error:
-        told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{name} cannot be {value!r}: {told}") from None
+        raise _impossible(name, value, error) from None
 
 
 def adopt(living: Control, before: Control, after: Control) -> None:
@@ -128,6 +145,11 @@ def attributes(control: Control) -> list[str]:
         return list(vars(control))
     classes = type(control).__mro__
     return [name for one in classes for name, found in vars(one).items() if isinstance(found, GetSetDescriptorType)]
+
+
+def _impossible(name: str, value: str, error: ValidationError) -> ConfigError:
+    told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{name} cannot be {value!r}: {told}")
 
 
 def _text(value: Any) -> str:
