@@ -116,7 +116,7 @@ class OrderBook:
     """The open orders of the run and the last `ENDED_KEPT` that ended, which a late fill may still concern.
 
     The remainder of each open order counts into its symbol's and its strategy's exposure from the moment it is
-    approved. Of two legs of which the venue fills only one, one counts.
+    approved, a leg from its entry's first fill. Of two legs of which the venue fills only one, one counts.
     """
 
     def __init__(self, portfolio: Portfolio) -> None:
@@ -206,6 +206,8 @@ class OrderBook:
                 self._count_exits(order.parent or order)
             elif order.counted:
                 self._count(order, max(ZERO, order.qty - order.filled_qty))
+        if order.legs:
+            self._count_exits(order)
         return order, late
 
     def deny(self, order: Order, denied: Denied) -> None:
@@ -254,13 +256,21 @@ class OrderBook:
             self._count_exits(order.parent or order)
 
     def _count_exits(self, first: Order) -> None:
-        """Of the exits of one group the venue fills one, or each in part: let what the largest asks for count once."""
+        """Of the exits of one group the venue fills one, or each in part: let what the largest asks for count once.
+
+        A held leg asks for what its entry has filled, which it will protect when that has ended.
+        """
         exits = exits_of(first)
-        working = [order for order in exits if order.is_open and order.status != "held"]
-        largest = max(working, key=lambda order: order.qty, default=None)
-        filled = sum((order.filled_qty for order in exits), ZERO)
+        largest: Order | None = None
+        most = filled = ZERO
         for order in exits:
-            qty = max(ZERO, order.qty - filled) if order is largest else ZERO
+            filled += order.filled_qty
+            if order.is_open:
+                asked = min(order.qty, first.filled_qty) if order.status == "held" else order.qty
+                if asked > most:
+                    largest, most = order, asked
+        for order in exits:
+            qty = max(ZERO, most - filled) if order is largest else ZERO
             if qty != order.counted:
                 self._count(order, qty)
 

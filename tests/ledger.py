@@ -232,7 +232,7 @@ class Ledger:
                 groups.setdefault(id(ticket.group), []).append(ticket)
         total = ZERO
         for members in groups.values():
-            working = [self._wanted(t) for t in members if t.open and t.status != "held"]
+            working = [self._wanted(t) for t in members if t.open]
             if working:
                 total += max(ZERO, max(working) - sum((t.filled for t in members), ZERO))
         return total

@@ -47,15 +47,23 @@ class OrderTable:
         return self._hours.day_end(ts_ns, extended=intent.extended_hours)
 
     def promised_qty(self, order: WorkingOrder, replaced: WorkingOrder | None) -> Decimal:
-        """Return what the other open orders of this side take from the position; of a pair only the larger one does."""
+        """Return what the other open orders of this side take from the position; of a pair only the larger one does.
+
+        The legs of an entry that has filled in part are held yet, and will take what it has filled.
+        """
         promised = ZERO
         for other in self.working.get(order.symbol, ()):
-            if other.buy is order.buy and other is not replaced:
+            if other is replaced:
+                continue
+            if other.buy is order.buy:
                 left, sibling = other.most or ZERO if other.left is None else other.left, other.sibling
                 if other.is_stop_leg and sibling is not None and not sibling.done:
                     assert sibling.left is not None
                     left -= min(left, sibling.left)
                 promised += left
+            elif other.filled:
+                legs = (leg.left for leg in other.legs if leg.left is not None and not leg.done)
+                promised += min(other.filled, max(legs, default=ZERO))
         return promised
 
     # --- beginnings ------------------------------------------------------------------------------------------------

@@ -505,6 +505,37 @@ def test_legs_stay_held_while_their_parent_is_partly_filled() -> None:
     assert venue.states(f"{order}-tp")[-1] == "canceled"
 
 
+@pytest.mark.parametrize("canceled_leg", ["", "-tp", "-sl"])
+def test_the_held_legs_of_a_partly_filled_parent_promise_what_it_has_filled(canceled_leg: str) -> None:
+    """Else another exit closes the position first, and a cash account goes short by the legs that go live for it."""
+    venue = Venue(account="cash", participation=0.1)
+    order = venue.order(type="limit", limit_price=100, **BRACKET)
+    venue.wait_until(at("10:00:10"))
+    if canceled_leg:
+        venue.cancel(order + canceled_leg)
+    venue.bar("10:02", 99, volume=400)
+    other = venue.order("sell", 40, type="limit", limit_price=100.5)
+    venue.wait_until(at("10:02:10"))
+    assert venue.reason(other) == "insufficient qty available for order (requested: 40, available: 0)"
+    venue.cancel(order)
+    venue.bar("10:04", 80)
+    venue.bar("10:05", 120)
+    assert venue.account.position_qty("SPY") == 0
+
+
+def test_an_entry_whose_legs_were_all_canceled_promises_nothing() -> None:
+    """Its part is free to be sold."""
+    venue = Venue(participation=0.1)
+    order = venue.order(type="limit", limit_price=100, **BRACKET)
+    venue.wait_until(at("10:00:10"))
+    for leg in ("-tp", "-sl"):
+        venue.cancel(order + leg)
+    venue.bar("10:02", 99, volume=400)
+    other = venue.order("sell", 40, type="limit", limit_price=100.5)
+    venue.wait_until(at("10:02:10"))
+    assert venue.states(other) == ["accepted"]
+
+
 def test_legs_end_with_a_parent_that_filled_nothing() -> None:
     """Canceled, expired or rejected, it leaves nothing to protect."""
     for how in ("cancel", "expire", "reject"):

@@ -249,8 +249,8 @@ def test_a_notional_order_whose_quantity_has_no_end_leaves_nothing_behind() -> N
 # --- legs -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_legs_of_a_bracket_count_once_and_only_when_the_entry_has_filled() -> None:
-    """Entry 10: +10. Filled, legs active: -10, though there are two. Target filled: nothing."""
+def test_the_legs_of_a_bracket_count_once_and_for_what_the_entry_has_filled() -> None:
+    """Entry 10: +10. Filled, in parts: -10, though there are two, and they are held yet. Target filled: nothing."""
     desk = Desk()
     entry = desk.ask("buy", 10, **BRACKET)
     target, stop = legs(entry)
@@ -258,8 +258,10 @@ def test_the_legs_of_a_bracket_count_once_and_only_when_the_entry_has_filled() -
     assert (target.type, stop.type, target.side, stop.side) == ("limit", "stop", "sell", "sell")
     market, position = desk.market(), desk.portfolio.book("one").position("SPY")
     assert (market.open_buy_qty, market.open_sell_qty) == (10, 0)
-    desk.fill(entry, 10)
-    assert (market.open_buy_qty, market.open_sell_qty) == (0, 0)
+    desk.fill(entry, 4)
+    assert (market.open_buy_qty, market.open_sell_qty) == (6, 4)
+    desk.fill(entry, 6)
+    assert (market.open_buy_qty, market.open_sell_qty) == (0, 10)
     desk.update(stop, "accepted")
     desk.update(target, "accepted")
     assert (market.open_sell_qty, position.open_qty, position.open_sell_qty) == (10, -10, 10)

@@ -191,6 +191,22 @@ def test_reduce_only_counts_open_exits(desk: Any) -> None:
     assert d.refusal("sell", "61") == "C26: exit quantity 61 > 60 (position 100 less open exits)"
 
 
+def test_reduce_only_counts_the_held_legs_of_an_entry_that_has_filled_in_part(desk: Any) -> None:
+    """C26: of 100 shares held before and 40 of the entry, 40 are its legs' to protect, once they are active."""
+    d = desk(allow_reversals=False)
+    d.hold("buy", "100")
+    entry = d.send("buy", "100", **BRACKET, **LIMIT, limit_price="100")
+    exit_at = {**LIMIT, "limit_price": "101"}
+    d.fill(entry, "40")
+    assert d.refusal("sell", "100", **exit_at) == ""
+    assert d.refusal("sell", "101", **exit_at) == "C26: exit quantity 101 > 100 (position 140 less open exits)"
+    d.update(entry, "canceled")
+    assert d.refusal("sell", "101", **exit_at).startswith("C26: ")
+    for leg in entry.legs:  # as Alpaca does with them then
+        d.update(leg, "canceled")
+    assert d.refusal("sell", "140", **exit_at) == ""
+
+
 def test_reduce_only_is_per_strategy(desk: Any) -> None:
     """C26: one strategy cannot sell what another holds; for it that is a short."""
     d = desk(allow_reversals=False, allow_short_selling=False)
