@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(message: str, code: int) -> int:
     logs.mask_environment()  # whatever failed may have come before anybody did
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(logs.masked(message), err=True)
+    typer.echo(logs.printable(logs.masked(message), keep="\n"), err=True)
     return code
 
 

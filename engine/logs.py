@@ -1,7 +1,8 @@
 """What the run says: lines for people on the console, JSON lines for machines in a file. Decisions go to the journal.
 
-Every record carries the engine's own time (`ts_event`), which in a replay is not the wall's, and passes a mask as its
-last step, so that a secret is in no line, whether as a value, under a telling key or inside an exception's text.
+Every record carries the engine's own time (`ts_event`; a line about the past gives its own as `_ts_event_ns`), which in
+a replay is not the wall's, and passes a mask as its last step, so that a secret is in no line, whether as a value,
+under a telling key or inside an exception's text. The console shows pictures of a stranger's control characters.
 Importing this configures nothing; the daemon calls `configure` once, a backtest `on_demand`.
 """
 
@@ -31,6 +32,7 @@ _SECRET_KEY = re.compile(
     r"(^|[_-])(secret|password|passphrase|authorization|(api|access|private)[_-]?key|access[_-]?token)([_-](key|id))?$",
     re.IGNORECASE,
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _secrets: set[str] = set()
 _demanded: list[Callable[[], None]] = []
 
@@ -61,6 +63,11 @@ def masked(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return `text` with a picture (`␛`, `␊`) for each control character not in `keep`: it colors and forges nothing."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _picture(ord(found[0])), text)
 
 
 def configure(
@@ -97,7 +104,7 @@ def configure(
     console = console or sys.stderr
     # never rich's tracebacks: they print the values of local variables
     pretty = dev.ConsoleRenderer(colors=console.isatty(), exception_formatter=dev.plain_traceback)
-    _attach(logging.StreamHandler(console), shared, [_one_time, pretty])
+    _attach(logging.StreamHandler(console), shared, [_one_time, processors.format_exc_info, _printable, pretty])
     if file is not None:
         lines = processors.JSONRenderer(default=str, ensure_ascii=False)
         with writing(file.parent):
@@ -170,7 +177,7 @@ def _attach(handler: logging.Handler, shared: list[Any], render: Iterable[Any]) 
 
 def _stamp(clock: Clock, event_time_ns: Callable[[], int]) -> Callable[[object, str, Fields], Fields]:
     def stamp(_logger: object, _method: str, fields: Fields) -> Fields:
-        ts_event_ns = event_time_ns()
+        ts_event_ns = fields.pop("_ts_event_ns", 0) or event_time_ns()
         fields["ts"] = to_datetime(clock.now_ns()).isoformat(timespec="milliseconds")
         fields["ts_event"] = to_datetime(ts_event_ns).isoformat(timespec="milliseconds") if ts_event_ns else ""
         return fields
@@ -182,6 +189,14 @@ def _one_time(_logger: object, _method: str, fields: Fields) -> Fields:
     """Show people the engine's time, or the wall's before the first event."""
     made, event = fields.pop("ts"), fields.pop("ts_event")
     fields["timestamp"] = (event or made)[:23].replace("T", " ")
+    return fields
+
+
+def _printable(_logger: object, _method: str, fields: Fields) -> Fields:
+    """Keep the terminal from what strangers say, and a record in its line; a traceback has lines of its own."""
+    for key, value in fields.items():
+        if isinstance(value, str):
+            fields[key] = printable(masked(value), keep="\n\t" if key in ("exception", "stack") else "")
     return fields
 
 
@@ -197,6 +212,10 @@ def _without_secrets(key: object, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_secrets("", part) for part in value]
     return value
+
+
+def _picture(control: int) -> str:
+    return chr(0x2400 + control) if control < 0x20 else "\N{REPLACEMENT CHARACTER}"
 
 
 def _mask_text(_logger: object, _method: str, line: str) -> str:

@@ -194,7 +194,9 @@ def _plain(text: str) -> Any:
     """Return a text of a stranger as one that cannot color or forge the screen."""
     from rich.markup import escape
 
-    return escape("".join(each if each.isprintable() else "?" for each in text))
+    from engine.logs import printable
+
+    return escape(printable(text))
 
 
 def _span(span_ns: Span) -> str:

@@ -92,7 +92,8 @@ class Tally:
 class DecisionLog:
     """Writes into the log, as it happens, what would otherwise be in the journal only: denials, halts, late fills.
 
-    Each one has a line of its own, and one only: the alerts of the same go to people without another.
+    Each one has a line of its own, and one only: the alerts of the same go to people without another. It carries the
+    time of the decision, which is over when an observer sees it.
     """
 
     def __init__(self, observers: Observers) -> None:
@@ -106,14 +107,17 @@ class DecisionLog:
         ask = denied.intent
         self._log.info(
             "order denied", strategy=ask.strategy, symbol=ask.symbol, order=ask.client_order_id,
-            control=denied.control, why=denied.reason,
+            control=denied.control, why=denied.reason, _ts_event_ns=denied.ts_event_ns,
         )  # fmt: skip
 
     def _on_strategy(self, halted: StrategyHalted) -> None:
-        self._log.critical(f"strategy {halted.strategy} is halted", control=halted.control, why=halted.reason)
+        self._log.critical(
+            f"strategy {halted.strategy} is halted", control=halted.control, why=halted.reason,
+            _ts_event_ns=halted.ts_event_ns,
+        )  # fmt: skip
 
     def _on_state(self, changed: TradingStateChanged) -> None:
-        why = {"control": changed.control, "why": changed.reason}
+        why = {"control": changed.control, "why": changed.reason, "_ts_event_ns": changed.ts_event_ns}
         if changed.state == "halted":
             self._log.critical("trading is halted", **why)
         elif changed.state == "reduce_only":
@@ -122,5 +126,5 @@ class DecisionLog:
     def _on_late_fill(self, late: LateFill) -> None:
         self._log.warning(
             "execution after its order's end", order=late.client_order_id, execution=late.execution_id,
-            status=late.status,
+            status=late.status, _ts_event_ns=late.ts_event_ns,
         )  # fmt: skip

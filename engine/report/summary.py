@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.events import DAY_NS
+from engine.logs import printable
 from engine.report import metrics
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _size(size: float, style: str) -> str:
 def table(result: Result) -> Table:
     """Return the summary for a terminal."""
     run = result.run
-    title = f"{run.name} · {run.kind} · {span(result)}"
+    title = printable(f"{run.name} · {run.kind} · {span(result)}")
     grid = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", show_header=False, pad_edge=False)
     grid.add_column("what", style="dim")
     grid.add_column("value", justify="right")
@@ -216,7 +217,7 @@ def table(result: Result) -> Table:
             grid.add_row(Text(f"  {words}"), Text(text, style=COLORS.get(color, "")))
     stops = [(f"{at:%Y-%m-%d %H:%M:%S} {what}, {why}", "red") for at, what, why in halts(result)[:HALTS_SHOWN_MAX]]
     notes = [*stops, *((text, "yellow") for text in (*refused(result), *notices(result)))]
-    grid.caption = Text("\n").join(Text(text, style=color) for text, color in notes) if notes else None
+    grid.caption = Text("\n").join(Text(printable(text), style=color) for text, color in notes) if notes else None
     grid.caption_justify = "left"
     return grid
 

@@ -151,6 +151,13 @@ def test_an_expected_error_is_one_message_without_a_traceback(only: Any, capsys:
     assert capsys.readouterr().err == "error: run.toml:3: seed: missing\n"
 
 
+def test_a_strangers_words_in_an_error_cannot_color_the_terminal(only: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its lines stay lines: some messages have several."""
+    only(errors.StrategyError("odd\x1b[31m\n  odd"))
+    assert cli.main(["act"]) == 3
+    assert capsys.readouterr().err == "error: odd␛[31m\n  odd\n"
+
+
 def test_a_secret_in_an_error_is_masked(only: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither the message nor the traceback of a crash shows a registered secret."""
     logs.mask("sk-canary-cli")

@@ -63,6 +63,42 @@ def test_every_record_carries_the_engine_time_and_the_wall_time(tmp_path: Path) 
     assert "2014-05-13 16:53:20.123 [info     ] filled" in console.getvalue()
 
 
+def test_a_line_about_the_past_carries_its_own_time(tmp_path: Path) -> None:
+    """Who looks back at a decision gives its instant; the lines after it carry the engine's again."""
+    console = io.StringIO()
+    file = start(tmp_path, console)
+    structlog.get_logger().info("denied", _ts_event_ns=EVENT_NS - 1_000_000_000)
+    structlog.get_logger().info("now")
+    assert [record["ts_event"][17:23] for record in records(file)] == ["19.123", "20.123"]
+    assert "_ts_event_ns" not in file.read_text() + console.getvalue()
+    assert "2014-05-13 16:53:19.123 [info     ] denied" in console.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [io.StringIO, Terminal])
+def test_a_stranger_neither_colors_nor_splits_a_line_of_the_console(
+    tmp_path: Path, terminal: type[io.StringIO]
+) -> None:
+    """Messages, values, libraries' records and what exceptions say; the file holds them as they were."""
+    console = terminal()
+    file = start(tmp_path, console)
+    logs.mask("two\nlines")
+    foul = "\x1b[2J\n\x9b31m two\nlines\r\u202e"
+    structlog.get_logger().warning(foul, x=foul, deep=[foul])
+    logging.getLogger("theirs").warning(foul)
+    shown = console.getvalue()
+    assert len(shown.splitlines()) == 2
+    assert shown.count("␛[2J␊�31m ***␍�") == 3
+    assert shown.count(r"\x1b[2J\n\x9b31m ***\r\u202e") == 1, "inside a list"
+    try:
+        raise RuntimeError(foul)
+    except RuntimeError:
+        structlog.get_logger().exception("failed")
+    assert not set("\x9b\r\u202e") & set(console.getvalue())
+    assert "\x1b[2J" not in console.getvalue()
+    assert "\nRuntimeError: " in console.getvalue()
+    assert records(file)[0]["x"].startswith("\x1b[2J\n\x9b31m")
+
+
 def test_before_the_first_event_the_wall_time_is_shown(tmp_path: Path) -> None:
     """An engine without a time yet says so in the file, and the console falls back."""
     console = io.StringIO()

@@ -44,7 +44,7 @@ def test_inspect_shows_the_card_and_lets_a_stranger_write_no_control_characters(
         "1min",
         "AAPL, MSFT",
         "ic 0.031",
-        "[red]?[2Jnot",
+        "[red]␛[2Jnot",
     ):
         assert told in shown
     assert "\x1b[2J" not in shown

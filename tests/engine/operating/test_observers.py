@@ -28,7 +28,7 @@ async def test_every_denial_is_in_the_log() -> None:
     denied = Denied(Intent("a-1", "one", "AAA", "buy", None, 1), 1, "C02 order_notional", "30,000 USD > 25,000 USD")
     line = {
         "event": "order denied", "log_level": "info", "strategy": "one", "symbol": "AAA", "order": "a-1",
-        "control": "C02 order_notional", "why": "30,000 USD > 25,000 USD",
+        "control": "C02 order_notional", "why": "30,000 USD > 25,000 USD", "_ts_event_ns": 1,
     }  # fmt: skip
     assert await told(denied, denied) == [line, line]
 
@@ -47,6 +47,7 @@ async def test_every_halt_is_in_the_log() -> None:
         ("critical", "trading is halted", "C15 drawdown"),
     ]
     assert lines[0]["why"] == "KeyError: 'AAA' at line 3 of on_bar"
+    assert [line["_ts_event_ns"] for line in lines] == [1, 2, 3]
 
 
 async def test_every_late_fill_is_in_the_log() -> None:

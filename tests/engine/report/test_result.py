@@ -373,6 +373,13 @@ def test_the_terminal_says_why_a_strategy_stopped_and_why_orders_were_denied() -
     assert summary.table(Result.from_records(Story().end())).caption is None
 
 
+def test_a_reason_cannot_color_the_terminal() -> None:
+    """What an operator or an exception said is shown in its line, whatever is in it."""
+    story = Story()
+    story.records.append(StrategyHalted("one", START_NS, "exception", "odd\x1b[31m\nodd"))
+    assert "odd␛[31m␊odd" in str(summary.table(Result.from_records(story.end())).caption).splitlines()[0]
+
+
 def test_times_are_in_the_zone_of_the_calendar() -> None:
     """New York for XNYS, UTC around the clock."""
     for calendar, zone in (("XNYS", "America/New_York"), ("24/7", "UTC")):
