@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from brokers.merge import merge
 from brokers.streams import JournalStream, Selection, TapeStream
-from brokers.tape.reader import Tape
+from brokers.tape.reader import Tape, reading
 from brokers.tape.schema import TAPE_SUFFIXES
 from engine.errors import ConfigError, TapeError, suggestion
 from engine.events import NEVER_NS, SECOND_NS, MarketEvent
@@ -109,15 +109,16 @@ def _files(paths: tuple[Path, ...]) -> list[Path]:
     suffixes = (*TAPE_SUFFIXES, *JOURNAL_SUFFIXES)
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file())
-            if not inside:
-                raise TapeError(f"{path}: no tape in this folder; a tape ends in {', '.join(suffixes)}")
-            files += inside
-        elif path.exists():
-            files.append(path)
-        else:
-            raise TapeError(f"{path}: there is no such file or folder")
+        with reading(path):
+            if path.is_dir():
+                inside = sorted(file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file())
+                if not inside:
+                    raise TapeError(f"{path}: no tape in this folder; a tape ends in {', '.join(suffixes)}")
+                files += inside
+            elif path.exists():
+                files.append(path)
+            else:
+                raise TapeError(f"{path}: there is no such file or folder")
     seen: dict[Path, Path] = {}
     for file in files:
         if seen.setdefault(file.resolve(), file) is not file:

@@ -195,7 +195,9 @@ class JournalStream:
                 if newest.first_seq == seq:
                     yield from newest.lines
         except sqlite3.Error as error:
-            raise TapeError(f"{self._path}: no journal, or a damaged one: {error}") from None
+            is_shut = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CANTOPEN
+            told = "cannot be read" if is_shut else "no journal, or a damaged one"
+            raise TapeError(f"{self._path}: {told}: {error}") from None
 
 
 def _itself(event: MarketEvent) -> MarketEvent:

@@ -54,14 +54,19 @@ def command(
 
 
 def _files(paths: list[Path]) -> list[Path]:
+    from brokers.tape.reader import reading
     from brokers.tape.schema import TAPE_SUFFIXES
+    from engine.errors import TapeError
 
-    return [
-        file
-        for path in paths
-        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
-        if not path.is_dir() or file.name.endswith(TAPE_SUFFIXES)
-    ]
+    files: list[Path] = []
+    for path in paths:
+        with reading(path):
+            is_folder = path.is_dir()
+        found = sorted(file for file in path.rglob("*") if file.name.endswith(TAPE_SUFFIXES)) if is_folder else [path]
+        if not found:
+            raise TapeError(f"{path}: no tape in this folder; a tape ends in {', '.join(TAPE_SUFFIXES)}")
+        files += found
+    return files
 
 
 def _as_json(report: TapeReport) -> dict[str, Any]:

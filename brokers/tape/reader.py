@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +61,7 @@ class Tape:
         self._has_rows = False
         if not path.name.endswith(TAPE_SUFFIXES):
             raise TapeError(f"{path}: no tape by its name; a tape ends in {', '.join(TAPE_SUFFIXES)}")
-        with _reading(path):
+        with reading(path):
             if path.stat().st_size == 0:
                 raise TapeError(f"{path}: the file is empty")
             self.names = self._csv_names() if self._is_csv else self._parquet_names()
@@ -87,7 +89,7 @@ class Tape:
             TapeError: a value is missing or does not read, naming the row.
         """
         batches = self._csv_batches(rows) if self._is_csv else self._parquet_batches(rows, start_ns, end_ns)
-        with _reading(self.path):
+        with reading(self.path):
             for first, batch in batches:
                 for column in columns(self.kind):
                     if column.name in self.names:
@@ -237,13 +239,15 @@ def _summary_from(text: bytes, path: Path) -> Summary:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what the libraries say about a bad file into one TapeError."""
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system and the libraries say about a file into one TapeError."""
     try:
         yield
     except FileNotFoundError:
         raise TapeError(f"{path}: there is no such file") from None
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise TapeError(f"{path}: cannot be read: {os.strerror(error.errno)}") from error
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         at_line = re.search(r"\bRow #(\d+): (.*)", told)
         where = f"{path} line {at_line[1]}: {at_line[2]}" if at_line else f"{path}: damaged or cut off? {told}"

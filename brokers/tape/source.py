@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brokers.tape.reader import reading
 from engine.errors import ConfigError, TapeError
 
 ROWS_AT_ONCE = 8192
@@ -80,7 +79,7 @@ class Source:
             TapeError: the file is missing, empty, damaged or UTF-16, or a line does not fit and is not to be skipped.
             ConfigError: the delimiter parts no columns.
         """
-        try:
+        with reading(self.path):
             if self.path.suffix == ".parquet":
                 yield from self._parquet_rows(progress)
                 return
@@ -96,10 +95,6 @@ class Source:
                 for rows in read(text, complaints):
                     progress(raw.tell() / size)
                     yield rows
-        except FileNotFoundError:
-            raise TapeError(f"{self.path}: there is no such file") from None
-        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-            raise TapeError(f"{self.path}: does not read, damaged or cut off? {error}") from error
 
     def _parquet_rows(self, progress: Callable[[float], None]) -> Iterator[Rows]:
         with pq.ParquetFile(self.path, pre_buffer=False) as file:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from brokers.merge import Chunk, merge
 from brokers.replay import ReplayFeed
-from brokers.streams import TapeStream
+from brokers.streams import JournalStream, Selection, TapeStream
 from brokers.tape.schema import KINDS, columns
 from brokers.tape.writer import TapeWriter
 from engine import daemon
@@ -340,6 +340,8 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.journal").write_text("hello " * 100)
     with pytest.raises(TapeError, match="no journal, or a damaged one"):
         feed(tmp_path / "text.journal")
+    with pytest.raises(TapeError, match=r"none\.journal: cannot be read: unable to open database file"):
+        JournalStream(tmp_path / "none.journal", Selection(frozenset(), 0, 1))
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("create table things (x)")
     other.close()

@@ -17,6 +17,7 @@ from brokers.tape.recipe import Recipe
 from brokers.tape.schema import KINDS
 from brokers.tape.source import Source
 from brokers.tape.writer import TapeWriter
+from engine.errors import TapeError
 from engine.events import DAY_NS, HOUR_NS, MINUTE_NS, Bar, Datum, MarketEvent, News, Quote, Trade
 
 OPEN = 1_549_895_400_000_000_000  # 2019-02-11 09:30 New York; the session closes 390 minutes later
@@ -227,6 +228,13 @@ def test_the_command_ends_with_what_it_found(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert f"{tmp_path / 'bad.csv'}: no tape by its columns" in result.output
     assert "no volume 1" in result.output
+
+
+def test_a_folder_without_a_tape_is_told(tmp_path: Path) -> None:
+    """A name that leads nowhere must not pass for a clean tape."""
+    (tmp_path / "notes.txt").write_text("no tape")
+    with pytest.raises(TapeError, match="no tape in this folder"):
+        shown(tmp_path)
 
 
 def test_the_command_prints_json_for_machines(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from brokers.replay import ReplayFeed
 from brokers.tape.inspection import inspect_tape
 from brokers.tape.reader import Tape
 from brokers.tape.schema import KINDS, METADATA_KEY, columns, faults
+from brokers.tape.source import Complaints, Source
 from brokers.tape.writer import TapeWriter
 from engine.errors import TapeError
 from engine.events import (
@@ -357,6 +358,13 @@ def test_a_tape_that_was_cut_off_is_refused(suffix: str, keep: float, tmp_path: 
     assert "empty" in told(path) if not keep else "cut off" in told(path) or "line" in told(path)
 
 
+def test_garbage_in_a_zipped_tape_is_told(tmp_path: Path) -> None:
+    """Its beginning is that of a zipped file, and nothing after it."""
+    path = written(tmp_path / "a.csv.gz", "trade", trades(50))
+    path.write_bytes(path.read_bytes()[:10] + bytes(range(255, 155, -1)))
+    assert told(path).startswith(": damaged or cut off? Error -3 while decompressing data")
+
+
 def test_a_flipped_bit_in_a_parquet_tape_is_noticed(tmp_path: Path) -> None:
     """Pages carry checksums, so that a damaged price is an error and not a price."""
     path = written(tmp_path / "a.parquet", "trade", [Trade("SPY", T0 + i, T0 + i, i / 7, 1.0) for i in range(5000)])
@@ -365,6 +373,22 @@ def test_a_flipped_bit_in_a_parquet_tape_is_noticed(tmp_path: Path) -> None:
     data[(prices.dictionary_page_offset or prices.data_page_offset) + prices.total_compressed_size // 2] ^= 0x10
     path.write_bytes(data)
     assert told(path).startswith(": damaged or cut off?")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
+def test_a_file_that_the_system_refuses_is_not_called_damaged(name: str, tmp_path: Path) -> None:
+    """Too many open files stand in for a missing permission, which would not stop root."""
+    path = written(tmp_path / name, "trade", trades(2))
+    assert read(path) == trades(2)
+    assert [len(rows.lines) for rows in Source(path).rows(Complaints(), lambda share: None)] == [2]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        assert told(path) == ": cannot be read: Too many open files"
+        with pytest.raises(TapeError, match=f"{name}: cannot be read: Too many open files"):
+            next(Source(path).rows(Complaints(), lambda share: None))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_missing_file_and_metadata_of_another_time_are_refused(tmp_path: Path) -> None:
