@@ -166,8 +166,11 @@ class Ledger:
             assert (ticket.status, update.status) in (("filled", "filled"), ("filled", "canceled"))
             return
         ticket.status = update.status
-        if not ticket.intent.parent_id and update.status in ("accepted", "rejected"):
-            self.rejects = self.rejects + 1 if update.status == "rejected" else 0
+        if update.status == "rejected" and not ticket.intent.parent_id:
+            self.rejects += 1
+        amended = any(other.intent.replaces == update.client_order_id for other in self.tickets.values())
+        if update.status == "accepted" and not ticket.intent.parent_id and not amended:
+            self.rejects = 0
 
     def _act(self, action: CorporateAction) -> None:
         holders = [key for key in self.positions if key[1] == action.symbol and self.positions[key]]
