@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from brokers.merge import merge
 from brokers.streams import JournalStream, Selection, TapeStream
@@ -23,6 +23,7 @@ from engine.errors import ConfigError, TapeError, suggestion
 from engine.events import NEVER_NS, SECOND_NS, MarketEvent
 
 JOURNAL_SUFFIXES = (".journal", ".db")
+_LONGEST_DELAY_MS = 366 * 86_400_000  # beyond it, somebody counted in ns
 _LONG_AGO_NS = -(2**62)  # room below for a delay
 
 Kind = Literal["bar", "quote", "trade", "news", "status", "corporate_action", "datum"]
@@ -58,8 +59,10 @@ class ReplayFeed:
             None, description="First time of reception: an ISO date, or date and time; UTC unless it says otherwise."
         )
         end: datetime | None = Field(None, description="End of the replay, itself excluded; written as `start` is.")
-        recv_delay_ms: dict[Kind, NonNegativeInt] = Field(
-            {}, description="Milliseconds added to a tape's times of reception, by kind of event: `{ news = 500 }`."
+        recv_delay_ms: dict[Kind, Annotated[int, Field(ge=0, le=_LONGEST_DELAY_MS)]] = Field(
+            {},
+            description="Milliseconds added to a tape's times of reception, by kind of event: `{ news = 500 }`; a year "
+            "at most.",
         )
 
     def __init__(self, settings: Settings) -> None:

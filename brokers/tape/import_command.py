@@ -119,7 +119,10 @@ def _duration_ns(option: str, text: str) -> int:
     found = re.fullmatch(r"([1-9]\d*)(ms|s|min|h|d)", text)
     if text and not found:
         raise ConfigError(f"{option} {text}: write a number and ms, s, min, h or d, such as 1min")
-    return int(found[1]) * _UNITS_NS[found[2]] if found else 0
+    found_ns = int(found[1]) * _UNITS_NS[found[2]] if found else 0
+    if found_ns > 366 * _UNITS_NS["d"]:
+        raise ConfigError(f"{option} {text}: longer than a year")
+    return found_ns
 
 
 def _show(console: Console, out: Path, report: ImportReport) -> None:

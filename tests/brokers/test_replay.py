@@ -22,7 +22,19 @@ from brokers.tape.writer import TapeWriter
 from engine import daemon
 from engine.config import from_dict
 from engine.errors import ConfigError, TapeError
-from engine.events import EVENT_CLASS, MINUTE_NS, Bar, CorporateAction, Datum, MarketEvent, News, Quote, Status, Trade
+from engine.events import (
+    DAY_NS,
+    EVENT_CLASS,
+    MINUTE_NS,
+    Bar,
+    CorporateAction,
+    Datum,
+    MarketEvent,
+    News,
+    Quote,
+    Status,
+    Trade,
+)
 from engine.journal import Journal
 from tests.runs import busy, market, on_tape
 
@@ -288,6 +300,9 @@ def test_a_delay_moves_reception_and_so_the_order(tmp_path: Path) -> None:
         feed(tmp_path, recv_delay_ms={"news": -1})
     with pytest.raises(ValidationError):
         feed(tmp_path, recv_delay_ms={"gossip": 1})
+    with pytest.raises(ValidationError, match=r"recv_delay_ms\.news\n.* less than or equal to 31622400000"):
+        feed(tmp_path, recv_delay_ms={"news": 10**18})
+    assert play(tmp_path, recv_delay_ms={"news": 366 * 86_400_000})[1].ts_recv_ns == T0 + 366 * DAY_NS
 
 
 # --- journals --------------------------------------------------------------------------------------------------------

@@ -595,6 +595,8 @@ def test_the_command_replaces_a_tape_only_by_force(tmp_path: Path) -> None:
         (("--map", "price=a,price=b"), "--map price=b: write COLUMN=VALUE, each column once"),
         (("--interval", "5 minutes"), "--interval 5 minutes: write a number and ms, s, min, h or d"),
         (("--recv-delay", "0ms"), "--recv-delay 0ms: write a number"),
+        (("--recv-delay", "367d"), "--recv-delay 367d: longer than a year"),
+        (("--interval", "9" * 30 + "ms"), "ms: longer than a year"),
         (("--delimiter", ""), "--delimiter '': not one character that parts cells, such as ';' or '\\t' for a tab"),
         (("--delimiter", ";;"), "--delimiter ';;': not one character"),
         (("--delimiter", '"'), "--delimiter '\"': not one character that parts cells"),
