@@ -66,7 +66,7 @@ def masked(text: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return `text` with a picture (`␛`, `␊`) for each control character not in `keep`: it colors and forges nothing."""
+    """Return `text` with pictures (`␛`, `␊`) of its control characters not in `keep`: it colors and forges nothing."""
     return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _picture(ord(found[0])), text)
 
 

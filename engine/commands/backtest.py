@@ -16,7 +16,7 @@ def command(path: ConfigPath, overrides: Overrides = None) -> None:
     from engine.commands.progress import progress_bar
     from engine.report import summary
 
-    with naming(path), progress_bar() as progress:
+    with naming(path, overrides), progress_bar() as progress:
         result = daemon.backtest(run, progress, lambda told: typer.echo(told, err=True))
     report = result.save(run.out_dir)
     Console().print(summary.table(result))

@@ -1,6 +1,6 @@
 """The arguments that several subcommands share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +23,10 @@ TrainingOverrides = Annotated[list[str] | None, _overriding("fit.epochs_max=5")]
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Say of which file what cannot be built is."""
+def naming(path: Path, overrides: Sequence[str] | None = None) -> Iterator[None]:
+    """Say of which file, and of which `--set`, what cannot be built is."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        where = " with ".join([str(path), *(f"--set {override}" for override in overrides or ())])
+        raise ConfigError(f"{where}: {error}") from error

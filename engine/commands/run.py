@@ -33,7 +33,7 @@ def command(
     from engine import daemon, interlock  # a file that is wrong is told before anything else is imported
     from engine.clock import LiveClock
 
-    with naming(path):
+    with naming(path, overrides):
         if check:
             typer.echo(daemon.check(run))
             return

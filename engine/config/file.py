@@ -110,7 +110,7 @@ def _noted(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")  # some editors begin with a mark
         return text, tomllib.loads(text)
     except IsADirectoryError:
         first = min(path.glob("*.toml"), default="")

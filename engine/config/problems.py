@@ -74,17 +74,22 @@ class Problems:
         rows = sorted((*self._place(path), _dotted(path), what) for path, what in found)
         if len(rows) == 1:
             _, where, key, what = rows[0]
-            prefix = where if where.startswith("--set") else f"{self.source}{where and ':' + where.split()[-1]}"
-            raise ConfigError(f"{prefix}: {key}: {what}" if key else f"{prefix}: {what}")
+            if not where.startswith("--set"):
+                where = f"{self.source}{where and ':' + where.removeprefix('line ')}"
+            raise ConfigError(f"{where}: {key}: {what}" if key else f"{where}: {what}")
         lines = [": ".join(part for part in row[1:] if part) for row in rows]
         raise ConfigError(f"{self.source}: {len(rows)} problems\n  " + "\n  ".join(lines))
 
     def _place(self, path: KeyPath) -> tuple[int, str]:
+        """Return the line of a key, or `NO_LINE`, and in words where it is: a `--set` that it may come of is named."""
         for place, text in self.overridden.items():
             if path[: len(place)] == place:
                 return NO_LINE, f"--set {text}"
         line = line_of(self._lines, path)
-        return (line, f"line {line}") if line else (0, "")
+        sets = [f"--set {text}" for place, text in self.overridden.items() if _may_spoil(place, path)]
+        if not line:
+            return (NO_LINE, " ".join(sets)) if sets else (0, "")
+        return line, " with ".join([f"line {line}", *sets])
 
     def _near(self, path: KeyPath) -> str:
         wrong, here = str(path[-1]), _dotted(key for key in path[:-1] if isinstance(key, str))
@@ -96,6 +101,11 @@ class Problems:
         elsewhere = {name: section for section, names in self._known.items() for name in names}
         names = difflib.get_close_matches(wrong, sorted(elsewhere), n=1)
         return f"; did you mean '{_dotted(filter(None, (elsewhere[names[0]], names[0])))}'?" if names else ""
+
+
+def _may_spoil(changed: KeyPath, path: KeyPath) -> bool:
+    """Tell whether what is wrong with `path` may come of another key: of one in its table, or of the table's `use`."""
+    return changed[: len(path)] == path or (changed[-1] == "use" and path[: len(changed) - 1] == changed[:-1])
 
 
 def _forced(tree: Mapping[str, Any], parsed: BaseModel) -> Iterator[tuple[KeyPath, str]]:
@@ -169,7 +179,7 @@ def _told(detail: ErrorDetails, field: FieldInfo | None) -> str:
     if detail["type"] == "too_short":
         return f"needs at least {detail['ctx']['min_length']}{purpose and f' ({purpose})'}"
     told = re.sub("^(Input|String|Tuple|Decimal input) should", "should", detail["msg"]).partition(", unable")[0]
-    given = detail["input"]
+    told, given = told.replace("an object", "a table"), detail["input"]
     if detail["type"] in ("list_type", "tuple_type"):
         right = f"[[{detail['loc'][-1]}]]" if isinstance(given, dict) else f"[{json.dumps(given)}]"
         told, purpose = "should be a list", f"write {right}; {purpose}".removesuffix("; ")

@@ -212,6 +212,7 @@ class RunConfig(RunOutline):
     warm_up_s: float = Field(
         0.0,
         ge=0,
+        le=1e9,
         allow_inf_nan=False,
         description="How long, from the tape's first event, windows fill while trading is disabled, in seconds.",
     )

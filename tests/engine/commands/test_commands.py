@@ -121,6 +121,7 @@ def test_bad_input_is_one_message_and_no_file(
     assert onetape(command[0], DEMO, *command[1:], "--set", key, "--set", f"out_dir={out}") == 2
     shown = capsys.readouterr().err
     assert message in shown
+    assert f"--set {key}" in shown
     assert "Traceback" not in shown
     assert not out.exists()
 

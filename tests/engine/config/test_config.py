@@ -219,6 +219,33 @@ def test_a_bad_override_is_told_as_it_was_typed(write: Write) -> None:
     )
     assert told(path, "seed.x=1") == "--set seed.x=1: seed is a value, not a table"
     assert told(path, "strategies.7.bar=1h").endswith("strategies has no '7'; it has cross")
+    assert told(path, "feed=3") == "--set feed=3: feed: should be a table, not 3"
+    assert told(path, "warm_up_s=1e300").startswith("--set warm_up_s=1e300: warm_up_s: should be less than")
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "what"),
+    [
+        ("risk.profile=smal", "run.toml:{risk} with --set risk.profile=smal: risk", "no risk profile is called 'smal'"),
+        ("watchdog.alert_after_s=50", "--set watchdog.alert_after_s=50: watchdog", "cancel_after_s (30) is before"),
+        ("feed.use=synthetic", "run.toml:{paths} with --set feed.use=synthetic: feed.paths", "unknown key"),
+    ],
+)
+def test_what_an_override_makes_of_a_right_line_names_both(write: Write, override: str, where: str, what: str) -> None:
+    """A table that it spoils as a whole, or keys of the plugin that was there before."""
+    path, lines = write(RUN), RUN.splitlines()
+    numbers = {"risk": lines.index("[risk]") + 1, "paths": lines.index('paths = ["tape/", "/abs/tape"]') + 1}
+    assert f"{where.format(**numbers)}: {what}" in told(path, override)
+    assert "--set seed=8" not in told(path, override, "seed=8")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(write: Write) -> None:
+    """Some editors write one; it is no character of the first line."""
+    path = write(RUN)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert config.load(path).seed == 7
+    path.write_text("\N{ZERO WIDTH NO-BREAK SPACE}" + RUN.replace("seed = 7", "sed = 7"), encoding="utf-8")
+    assert "line 3: sed: unknown key" in told(path)
 
 
 # --- a bad file ------------------------------------------------------------------------------------------------------
