@@ -69,6 +69,7 @@ def write(target: Path, values: dict[str, str]) -> None:
 def _check_name(name: str, target: Path) -> None:
     from importlib.util import find_spec
 
+    from engine import plugins
     from engine.errors import ConfigError
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -77,6 +78,7 @@ def _check_name(name: str, target: Path) -> None:
         raise ConfigError(f"{name!r} is no module name: lower-case letters, digits and _, a letter first{hint}")
     if len(name) > NAME_LENGTH_MAX:
         raise ConfigError(f"{name!r} has {len(name)} characters; {NAME_LENGTH_MAX} is the most")
-    is_taken = find_spec(name) is not None and not target.exists()  # its own folder may be what is found
+    is_known = find_spec(name) is not None or name in plugins.available(plugins.STRATEGY.group)
+    is_taken = is_known and not target.exists()  # its own folder may be what is found
     if keyword.iskeyword(name) or name in sys.stdlib_module_names or is_taken:
         raise ConfigError(f"{name!r} is the name of something in Python or installed already; choose another")

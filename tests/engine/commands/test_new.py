@@ -51,6 +51,7 @@ def test_the_project_registers_its_strategy(tmp_path: Path) -> None:
         ("class", "choose another"),
         ("json", "choose another"),
         ("engine", "choose another"),
+        ("sma_cross", "choose another"),
         ("x" * 33, "32 is the most"),
     ],
 )
