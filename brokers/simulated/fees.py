@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from datetime import date
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 from functools import reduce
 from typing import Final, Protocol
 
@@ -143,7 +143,7 @@ class AlpacaCryptoFees:
     here it is charged in dollars at the fill's price, unrounded. The tiers are those in force since 2023-03-13.
     """
 
-    def __init__(self, *, volume_30d_usd: Decimal | str | int = 0) -> None:
+    def __init__(self, *, volume_30d_usd: object = 0) -> None:
         self._day = -1
         self._today = ZERO
         self._volumes: dict[int, Decimal] = {}
@@ -178,7 +178,7 @@ class ZeroFees:
 class PerShareFees:
     """A commission for each share or coin, at least `minimum_usd` a fill, rounded up to the cent."""
 
-    def __init__(self, *, usd_per_share: Decimal | str | float, minimum_usd: Decimal | str | float = 0) -> None:
+    def __init__(self, *, usd_per_share: object, minimum_usd: object = 0) -> None:
         self._rate = _amount("usd_per_share", usd_per_share)
         self._minimum = _amount("minimum_usd", minimum_usd)
 
@@ -189,7 +189,7 @@ class PerShareFees:
 class BasisPointsFees:
     """A commission in hundredths of a percent of each fill's value, rounded up to the cent."""
 
-    def __init__(self, *, bps: Decimal | str | float) -> None:
+    def __init__(self, *, bps: object) -> None:
         self._rate = _amount("bps", bps) / 10_000
 
     def fee_usd(self, symbol: str, side: Side, qty: Decimal, price: Decimal, ts_ns: int, *, maker: bool) -> Decimal:
@@ -200,8 +200,12 @@ def _product(*factors: Decimal) -> Decimal:
     return reduce(_EXACT.multiply, factors)
 
 
-def _amount(name: str, value: Decimal | str | float) -> Decimal:
-    amount = Decimal(str(value))
+def _amount(name: str, value: object) -> Decimal:
+    """Return a parameter as an amount; it is whatever a configuration holds, and what is none is refused here."""
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("nan")
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{name} must be a finite amount of at least 0, not {value!r}")
     return amount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import InvalidOperation
+from inspect import signature
 from typing import Any
 
 from brokers.simulated.fees import AlpacaCryptoFees, AlpacaFees, BasisPointsFees, FeeModel, PerShareFees, ZeroFees
@@ -34,7 +34,7 @@ def fee_model(settings: PaperSettings, *, crypto: bool) -> FeeModel:
         ConfigError: it is not built in, or a parameter is wrong.
     """
     models = FEES | {"alpaca": AlpacaCryptoFees} if crypto else FEES
-    model: FeeModel = _build("fees", settings.fees, settings.fee_params, models)
+    model: FeeModel = _build("fees", settings.fees, "fee_params", settings.fee_params, models)
     return model
 
 
@@ -44,7 +44,8 @@ def slippage_model(settings: PaperSettings) -> SlippageModel | None:
     Raises:
         ConfigError: it is not built in, or a parameter is wrong.
     """
-    model: SlippageModel = _build("slippage", settings.slippage, settings.slippage_params, SLIPPAGE)
+    params = settings.slippage_params
+    model: SlippageModel = _build("slippage", settings.slippage, "slippage_params", params, SLIPPAGE)
     return None if isinstance(model, NoSlippage) else model
 
 
@@ -54,16 +55,24 @@ def fill_model(settings: PaperSettings, *, crypto: bool) -> FillModel:
     Raises:
         ConfigError: it is not built in.
     """
-    model: FillModel = _build("fills", settings.fills, {"limit_fill": settings.limit_fill, "crypto": crypto}, FILLS)
+    params = {"limit_fill": settings.limit_fill, "crypto": crypto}
+    model: FillModel = _build("fills", settings.fills, "limit_fill", params, FILLS)
     return model
 
 
-def _build(key: str, name: str, params: dict[str, Any], models: dict[str, type]) -> Any:
+def _build(key: str, name: str, params_key: str, params: dict[str, Any], models: dict[str, type]) -> Any:
     if name not in models:
         known = ", ".join(models)
         raise ConfigError(f"broker.{key}: unknown model {name!r}{suggestion(name, models)}; built in are {known}")
+    taken = signature(models[name]).parameters
+    for param in params:
+        if param not in taken:
+            told = f"{suggestion(param, taken)}; it takes {', '.join(taken) or 'none'}"
+            raise ConfigError(f"broker.{params_key}: model {name!r} takes no '{param}'{told}")
+    for param, how in taken.items():
+        if how.default is how.empty and param not in params:
+            raise ConfigError(f"broker.{params_key}: model {name!r} needs '{param}', which is not given")
     try:
         return models[name](**params)
-    except (TypeError, ValueError, InvalidOperation) as error:
-        reason = str(error).replace(".__init__()", "()").replace(f"{models[name].__name__}()", f"model {name!r}")
-        raise ConfigError(f"broker.{key}: {reason}") from None
+    except ValueError as error:
+        raise ConfigError(f"broker.{params_key}: {error}") from None

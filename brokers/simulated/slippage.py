@@ -29,7 +29,7 @@ class SlippageModel(Protocol):
 class FixedBps:
     """A fixed share of the price, in hundredths of a percent."""
 
-    def __init__(self, *, bps: float) -> None:
+    def __init__(self, *, bps: object) -> None:
         self._fraction = _share("bps", bps) / 10_000
 
     def slip(self, price: float, qty: float, volume: float, *, quoted: bool) -> float:
@@ -39,7 +39,7 @@ class FixedBps:
 class HalfSpreadBps:
     """Half of an assumed spread, wherever the price is not a quote already."""
 
-    def __init__(self, *, spread_bps: float) -> None:
+    def __init__(self, *, spread_bps: object) -> None:
         self._fraction = _share("spread_bps", spread_bps) / 20_000
 
     def slip(self, price: float, qty: float, volume: float, *, quoted: bool) -> float:
@@ -52,7 +52,7 @@ class VolumeShare:
     Source: `VolumeShareSlippage` of zipline, whose default `price_impact` is 0.1.
     """
 
-    def __init__(self, *, price_impact: float = 0.1) -> None:
+    def __init__(self, *, price_impact: object = 0.1) -> None:
         self._impact = _share("price_impact", price_impact)
 
     def slip(self, price: float, qty: float, volume: float, *, quoted: bool) -> float:
@@ -84,8 +84,12 @@ def to_tick(price: float, *, up: bool, crypto: bool) -> float:
     return round(max(steps, 1) * tick, decimals)
 
 
-def _share(name: str, value: float) -> float:
-    number = float(value)
+def _share(name: str, value: object) -> float:
+    """Return a parameter as a number; it is whatever a configuration holds, and what is none is refused here."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
     if not 0.0 <= number < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0, not {value!r}")
     return number

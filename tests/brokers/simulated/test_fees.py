@@ -137,22 +137,37 @@ def test_the_other_models_do_what_their_names_say() -> None:
     assert fee(BasisPointsFees(bps=2), "buy", "3", "33.33", "2025-01-15") == "0.02"
 
 
+def _per_share(usd_per_share: object, **others: object) -> dict[str, object]:
+    return {"fees": "per_share", "fee_params": {"usd_per_share": usd_per_share, **others}}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fees": "alpacca"}, "unknown model 'alpacca'; did you mean 'alpaca'?"),
-        ({"fees": "per_share"}, "usd_per_share"),
-        ({"fees": "per_share", "fee_params": {"usd_per_share": "-1"}}, "at least 0"),
-        ({"fees": "per_share", "fee_params": {"usd_per_share": "a cent"}}, "broker.fees"),
-        ({"fees": "basis_points", "fee_params": {"bps": "nan"}}, "bps must be a finite amount"),
-        ({"fees": "zero", "fee_params": {"bps": 1}}, "model 'zero' takes no arguments"),
+        ({"fees": "alpacca"}, "broker.fees: unknown model 'alpacca'; did you mean 'alpaca'?"),
+        ({"fees": "per_share"}, "model 'per_share' needs 'usd_per_share', which is not given"),
+        (_per_share("-1"), "usd_per_share must be a finite amount of at least 0, not '-1'"),
+        (_per_share("a cent"), "usd_per_share must be a finite amount of at least 0, not 'a cent'"),
+        (_per_share([1]), "usd_per_share must be a finite amount of at least 0, not [1]"),
+        (_per_share(True), "usd_per_share must be a finite amount of at least 0, not True"),
+        (_per_share(1, minimum_usd=""), "minimum_usd must be a finite amount of at least 0, not ''"),
+        (
+            _per_share(1, minimum=1),
+            "model 'per_share' takes no 'minimum'; did you mean 'minimum_usd'?; it takes usd_per_",
+        ),
+        (
+            {"fees": "basis_points", "fee_params": {"bps": "nan"}},
+            "bps must be a finite amount of at least 0, not 'nan'",
+        ),
+        ({"fees": "zero", "fee_params": {"bps": 1}}, "model 'zero' takes no 'bps'; it takes none"),
     ],
 )
 def test_a_wrong_model_or_parameter_is_named(settings: dict[str, object], message: str) -> None:
     """The error says where, what was wrong, and what there is."""
-    with pytest.raises(ConfigError, match="broker.fees") as error:
+    with pytest.raises(ConfigError) as error:
         fee_model(PaperSettings(**settings), crypto=False)
-    assert message in str(error.value)
+    key = "" if message.startswith("broker.") else "broker.fee_params: "
+    assert str(error.value).startswith(key + message)
 
 
 def test_alpacas_fees_are_cryptos_around_the_clock() -> None:

@@ -83,9 +83,20 @@ def test_the_tapes_own_prices_are_used_as_they_are() -> None:
     ("settings", "message"),
     [
         ({"slippage": "fixed_bp"}, "did you mean 'fixed_bps'?"),
-        ({"slippage": "fixed_bps"}, "bps"),
+        ({"slippage": "fixed_bps"}, "broker.slippage_params: model 'fixed_bps' needs 'bps', which is not given"),
         ({"slippage": "fixed_bps", "slippage_params": {"bps": -1}}, "bps must be a finite number of at least 0"),
-        ({"slippage": "volume_share", "slippage_params": {"impact": 1}}, "impact"),
+        (
+            {"slippage": "fixed_bps", "slippage_params": {"bps": "two"}},
+            "bps must be a finite number of at least 0, not 't",
+        ),
+        (
+            {"slippage": "fixed_bps", "slippage_params": {"bps": [2]}},
+            "bps must be a finite number of at least 0, not [2]",
+        ),
+        (
+            {"slippage": "volume_share", "slippage_params": {"impact": 1}},
+            "takes no 'impact'; did you mean 'price_impact'?",
+        ),
     ],
 )
 def test_a_wrong_slippage_model_or_parameter_is_named(settings: dict[str, object], message: str) -> None:
