@@ -19,8 +19,8 @@ from engine.errors import DISK_ERRORS, InvariantError, PluginError, TradingError
 
 INTERRUPTED, BUG, DISK = 130, InvariantError.exit_code, 74
 EPILOG = (
-    "Exit codes: 0 clean, 1 findings (inspect), or you said no, 2 configuration or input, 3 halted, 4 broker or feed, or "
-    "no daemon answers, 5 divergence (verify, compare), 70 our bug, 74 disk, 130 interrupted."
+    "Exit codes: 0 clean, 1 findings (inspect), or you said no, 2 configuration or input, 3 halted, 4 broker or feed, "
+    "or no daemon answers, 5 divergence (verify, compare), 70 our bug, 74 disk, 130 interrupted."
 )
 
 
