@@ -112,11 +112,16 @@ def program_sha256(archive: Archive) -> str:
 def check_replay(card: Card, span_ns: Span, *, allowed: bool) -> str:
     """Return what a report has to say when a tape meets the span that a model was trained on, or an empty text.
 
+    What it was validated on belongs to that span: training stops by it, and temperature and weights are fitted on it.
+
     Raises:
         ModelError: it does, and nobody has allowed it.
     """
-    first_ns, last_ns = card.train_span_ns
-    if last_ns == 0 or last_ns < span_ns[0] or span_ns[1] < first_ns:
+    seen = [span for span in (card.train_span_ns, card.valid_span_ns) if span[1]]
+    if not seen:
+        return ""
+    first_ns, last_ns = min(first for first, _ in seen), max(last for _, last in seen)
+    if last_ns < span_ns[0] or span_ns[1] < first_ns:
         return ""
     told = (
         f"model {card.name!r} was trained on {to_datetime(first_ns):%Y-%m-%d} to {to_datetime(last_ns):%Y-%m-%d}, and "

@@ -415,3 +415,14 @@ def test_a_replay_outside_the_training_span_needs_no_leave(first: int, last: int
     """Before it or after it; and a card without a span has none to meet."""
     assert bundle.check_replay(spanned(), (first * DAY_NS, last * DAY_NS), allowed=False) == ""
     assert bundle.check_replay(card(train_span_ns=(0, 0)), (0, 9 * DAY_NS), allowed=False) == ""
+
+
+@pytest.mark.parametrize("train", [(100, 200), (0, 0)])
+def test_the_days_of_the_validation_have_been_seen_too(train: tuple[int, int]) -> None:
+    """Stopping, temperature and stacking weights are fitted there; only the test is new, also to a fixed network."""
+    spans = {"train_span_ns": train, "valid_span_ns": (210, 250), "test_span_ns": (260, 300)}
+    told = card(**{name: (first * DAY_NS, last * DAY_NS) for name, (first, last) in spans.items()})
+    with pytest.raises(ModelError, match=r"to 1970-09-08, .*it has seen these days"):
+        bundle.check_replay(told, (250 * DAY_NS, 400 * DAY_NS), allowed=False)
+    assert bundle.check_replay(told, told.test_span_ns, allowed=False) == ""
+    assert bundle.check_replay(told, (0, 99 * DAY_NS), allowed=False) == ""
