@@ -47,10 +47,16 @@ class Trained(NamedTuple):
 class Fold:
     """One cut of time, the model trained before it and what it and the baselines said after it.
 
-    Attributes: `outputs` of the test rows, `[row, output]`; `seconds` it took; `validation_outputs` likewise.
+    Attributes:
+        train_span_ns: from the first to the last instant that it learned from, through the bundles it began with too.
+        parent_sha256: of these bundles, separated by spaces; empty where it began with nothing.
+        outputs, validation_outputs: of the test and the validation rows, `[row, output]`.
+        seconds: that it took.
     """
 
     split: Split
+    train_span_ns: Span
+    parent_sha256: str
     normalization: Normalization
     module: nn.Module
     trained: list[Trained]
@@ -156,8 +162,11 @@ class _Workshop:
         found = [self._train(place, checkpoints, resume=resume) for place in range(len(self.config.members))]
         module = self._combined([network for network, _ in found]).eval()
         test, validation = self.split.test, self.split.validation
+        parents = {donor.sha256: donor.seen_ns for donor in self.donors if donor is not None}
+        seen_ns = [span(self.examples.ts_ns[self.split.train]), *(seen for seen in parents.values() if seen[1])]
         return Fold(
-            self.split, self.normalization, module.cpu(), [trained for _, trained in found],
+            self.split, (min(first for first, _ in seen_ns), max(last for _, last in seen_ns)), " ".join(parents),
+            self.normalization, module.cpu(), [trained for _, trained in found],
             say(module, self.windows, self.examples.places[test]),
             say(module, self.windows, self.examples.places[validation]),
             self._baselines(), (clock.monotonic_ns() - begun_ns) / 1e9,
@@ -166,10 +175,13 @@ class _Workshop:
     def _normalization(self) -> Normalization:
         """Fit on the newest bars of the training examples, or take that of the bundle whose trunk goes on."""
         config, examples, train = self.config, self.examples, self.split.train
-        for donor in self.donors:
-            if donor is not None:
-                donor.check(config, examples)
-                return donor.card.normalization
+        donors = [donor for donor in self.donors if donor is not None]
+        for donor in donors:
+            donor.check(config, examples, self.split)
+            if donor.card.normalization != donors[0].card.normalization:
+                raise ModelError(f"{donor.path}: its inputs are scaled otherwise than those of {donors[0].path}")
+        if donors:
+            return donors[0].card.normalization
         newest = examples.columns[examples.row[train]][:, :, None]
         clip = None if config.data.clip is None else (-config.data.clip, config.data.clip)
         ts_ns = examples.ts_ns[train]

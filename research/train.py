@@ -65,7 +65,10 @@ def train(config: TrainConfig, *, resume: bool = False) -> tuple[Outcome, Path]:
     for number, fold in enumerate(outcome.folds, 1):  # the last is the newest: it is the one to go on with
         paths = [config.out_dir / f"{config.name}-{number}.pt"] * several + [bundle] * (fold is outcome.folds[-1])
         for path in paths:
-            sha256 = package.pack(path, config, outcome.examples, fold, trials=trials, metrics=metrics, now_ns=now_ns)
+            sha256 = package.pack(
+                path, config, outcome.examples, fold, trials=trials, metrics=metrics, now_ns=now_ns,
+                parent_sha256=fold.parent_sha256,
+            )  # fmt: skip
     if outcome.trades:
         ledger.write(config.ledger, outcome.trial(f"{to_datetime(now_ns):%Y-%m-%dT%H:%M:%SZ}"))
     page.write(config.out_dir / "report.html", outcome, sha256)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from engine.clock import LiveClock
+from engine.clock import LiveClock, to_datetime
 from engine.errors import ModelError
 from engine.model.backends import read_weights
 from engine.model.bundle import open_bundle
-from engine.model.card import Card
+from engine.model.card import Card, Span
 from research.config import TrainConfig
 from research.dataset import Examples
+from research.splits import Split
 
 TRUNK = "trunk."
 
@@ -27,20 +29,37 @@ class Donor:
     """
 
     path: Path
+    sha256: str
     card: Card
     weights: dict[str, torch.Tensor]
 
-    def check(self, config: TrainConfig, examples: Examples) -> None:
-        """See that the new windows mean what the old ones did.
+    @property
+    def seen_ns(self) -> Span:
+        """What it was fitted and stopped on, and those that it began with: (0, 0) where its card does not say."""
+        known = [span_ns for span_ns in (self.card.train_span_ns, self.card.valid_span_ns) if span_ns[1]]
+        return (min(first for first, _ in known), max(last for _, last in known)) if known else (0, 0)
+
+    def check(self, config: TrainConfig, examples: Examples, split: Split) -> None:
+        """See that the new windows mean what the old ones did, and that none of the test was among them.
 
         Raises:
-            ModelError: they are of other features, bars or length.
+            ModelError: they are of other features, bars or length, or it was trained on what is to be a test.
         """
         here = (config.data.specs, config.data.lookback, examples.feature_code_sha256)
         there = (self.card.features, self.card.lookback, self.card.feature_code_sha256)
         for what, now, then in zip(("features", "lookback", "code of the features"), here, there, strict=True):
             if now != then:
                 raise ModelError(f"{self.path}: cannot start from it: its {what} is {_told(then)}, here {_told(now)}")
+        last_ns, begins_ns = self.seen_ns[1], int(examples.ts_ns[split.test].min())
+        instants = np.unique(examples.ts_ns)
+        between = np.searchsorted(instants, begins_ns) - np.searchsorted(instants, last_ns, side="right")
+        ahead = max(output.horizon_ns for output in self.card.outputs) // self.card.interval_ns
+        if last_ns and between < ahead:  # its last label was decided so many bars after its last window
+            raise ModelError(
+                f"{self.path}: cannot start from it: it was trained until {to_datetime(last_ns):%Y-%m-%d %H:%M}, and "
+                f"its labels look {ahead} bars ahead, but the test begins on {to_datetime(begins_ns):%Y-%m-%d %H:%M}; "
+                "start from an older one, or test on later days"
+            )
 
     def give(self, network: nn.Module, *, freeze: bool) -> None:
         """Put the trunk's weights into a network of the same shape.
@@ -64,7 +83,7 @@ def donor(path: Path | None) -> Donor | None:
     if path is None:
         return None
     bundle = open_bundle(path, allowed=None, now_ns=LiveClock().now_ns())
-    return Donor(path, bundle.card, read_weights(bundle))
+    return Donor(path, bundle.sha256, bundle.card, read_weights(bundle))
 
 
 def _told(value: object) -> str:
