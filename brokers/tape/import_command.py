@@ -60,12 +60,8 @@ def command(
     """
     from brokers.tape.recipe import Recipe
     from brokers.tape.source import Source
-    from engine.errors import ConfigError
 
-    if any(path.exists() and out.exists() and out.samefile(path) for path in sources):
-        raise ConfigError(f"--out {out}: the tape would replace this source; give it another name")
-    if out.exists() and not force:
-        raise ConfigError(f"--out {out}: the tape exists already; --force replaces it")
+    _check_out(out, sources, force=force)
     recipe = Recipe(
         kind=kind,
         mapping=_pairs("--map", (pair for several in mapping for pair in several.split(","))),
@@ -97,6 +93,17 @@ def _import(sources: list[Source], out: Path, recipe: Recipe, *, sort: bool, ski
             progress=lambda share: bar.update(task, completed=share),
         )  # fmt: skip
     _show(Console(), out, report)
+
+
+def _check_out(out: Path, sources: list[Path], *, force: bool) -> None:
+    from os.path import exists  # which is False, and not an error, where a folder may not be searched
+
+    from engine.errors import ConfigError
+
+    if any(exists(path) and exists(out) and out.samefile(path) for path in sources):
+        raise ConfigError(f"--out {out}: the tape would replace this source; give it another name")
+    if exists(out) and not force:
+        raise ConfigError(f"--out {out}: the tape exists already; --force replaces it")
 
 
 def _pairs(option: str, given: Iterable[str]) -> dict[str, str]:

@@ -218,6 +218,8 @@ def test_paths_that_hold_no_tape_are_refused(tmp_path: Path) -> None:
         feed(tmp_path)
     with pytest.raises(TapeError, match="there is no such file"):
         feed(tmp_path / "none.parquet")
+    with pytest.raises(TapeError, match=r"x\.csv: cannot be read: File name too long"):
+        feed(tmp_path / ("x" * 300 + ".csv"))
     one = tape(tmp_path / "a.parquet", bars("A", 1))
     with pytest.raises(TapeError, match="named twice"):
         feed(tmp_path, one)

@@ -569,6 +569,16 @@ def test_a_source_is_never_replaced(out: str, force: tuple[str, ...], tmp_path: 
     assert rows.read_text() == text
 
 
+def test_a_path_that_the_system_refuses_is_told(tmp_path: Path) -> None:
+    """A name that is too long stands in for a folder that may not be searched, which would not stop root."""
+    rows, long = source(tmp_path / "in.csv", TRADES + f"{T0},SPY,1,1\n").path, tmp_path / ("x" * 300 + ".csv")
+    words = ("--kind", "trade", "--map", "ts_event_ns=ts_ns")
+    with pytest.raises(TapeError, match=r"x\.csv: cannot be read: File name too long"):
+        run(long, "--out", tmp_path / "out.csv", *words)
+    with pytest.raises(TapeError, match=r"x\.csv: cannot be written: File name too long"):
+        run(rows, "--out", long, *words)
+
+
 @pytest.mark.parametrize("delimiter", ["\t", r"\t", "|", "é"])
 def test_a_delimiter_is_one_character_or_a_tab_as_people_write_it(delimiter: str, tmp_path: Path) -> None:
     """A shell has no easy way to pass a tab."""
