@@ -105,7 +105,8 @@ class Problems:
 
 def _may_spoil(changed: KeyPath, path: KeyPath) -> bool:
     """Tell whether what is wrong with `path` may come of another key: of one in its table, or of the table's `use`."""
-    return changed[: len(path)] == path or (changed[-1] == "use" and path[: len(changed) - 1] == changed[:-1])
+    spoils_table = path != () and changed[: len(path)] == path
+    return spoils_table or (changed[-1] == "use" and path[: len(changed) - 1] == changed[:-1])
 
 
 def _forced(tree: Mapping[str, Any], parsed: BaseModel) -> Iterator[tuple[KeyPath, str]]:

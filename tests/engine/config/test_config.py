@@ -239,6 +239,13 @@ def test_what_an_override_makes_of_a_right_line_names_both(write: Write, overrid
     assert "--set seed=8" not in told(path, override, "seed=8")
 
 
+def test_what_is_wrong_with_the_whole_file_is_no_overrides_fault(write: Write) -> None:
+    """Which key of which table it is, the message says."""
+    model = '[[models]]\nname = "m"\nfile = "m.pt"\nstrategies = ["gone"]\n[risk]'
+    wrong = told(write(RUN.replace("[risk]", model)), "seed=8")
+    assert wrong == "run.toml: models.m.strategies: no strategy is called gone"
+
+
 def test_a_file_may_begin_with_a_byte_order_mark(write: Write) -> None:
     """Some editors write one; it is no character of the first line."""
     path = write(RUN)
