@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal
 from functools import cached_property
 from inspect import iscoroutinefunction
-from math import floor, inf, isfinite
+from math import floor, inf
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin, get_type_hints
 
 import msgspec
@@ -38,17 +38,17 @@ from engine.events import (
     Trade,
     exact,
 )  # fmt: skip
+from engine.given import PLAIN, Number, decimal, flag, optional, plain, price, text
 from engine.market import ZERO
 from engine.orders import Order
 from engine.portfolio import Portfolio, Position, StrategyBook
-from engine.ticks import PRICE_MAX, PRICE_MIN, on_tick
+from engine.ticks import PRICE_MAX, PRICE_MIN
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from engine.core import Core
 
-Number = int | float | Decimal | str
 ASKS_PER_EVENT_MAX = 100_000
 LEGS = frozenset({"order_class", "take_profit", "stop_loss", "stop_loss_limit"})
 STOPS = frozenset({"stop", "stop_limit", "trailing_stop"})
@@ -57,26 +57,6 @@ CALLBACKS = (
     "on_corporate_action", "on_signal",
     "on_order", "on_fill", "on_timer",
 )  # fmt: skip
-
-
-def _decimal(value: Number) -> Decimal:
-    if isinstance(value, float):
-        return exact(value) if isfinite(value) else Decimal(value)  # the controls refuse it with a reason
-    try:
-        return Decimal(value)
-    except InvalidOperation:
-        raise ValueError(f"{value!r} is no number") from None
-
-
-def _optional(value: Number | None) -> Decimal | None:
-    return None if value is None else _decimal(value)
-
-
-def _price(value: Number | None, symbol: str, *, up: bool) -> Decimal | None:
-    """Return a price as it was written, or the next one on the tick when it was computed in floats."""
-    if isinstance(value, float) and 0 < value < PRICE_MAX:
-        return on_tick(value, up=up, crypto="/" in symbol)
-    return _optional(value)
 
 
 def _structlog(**bound: Any) -> FilteringBoundLogger:
@@ -182,15 +162,15 @@ class Strategy:
 
     def buy(self, symbol: str, qty: Number | None = None, **fields: Any) -> Order:
         """Ask to buy; `fields` are those of `submit_order`. Return the live order."""
-        if fields or qty is None or "/" in symbol:
+        if fields or qty is None or text("symbol", symbol) is not symbol or "/" in symbol:
             return self.submit_order(symbol, "buy", qty, **fields)
-        return self._ask(Intent(self._next_id(), self.name, symbol, "buy", _decimal(qty), self._core.now_ns))
+        return self._ask(Intent(self._next_id(), self.name, symbol, "buy", decimal("qty", qty), self._core.now_ns))
 
     def sell(self, symbol: str, qty: Number | None = None, **fields: Any) -> Order:
         """Ask to sell; `fields` are those of `submit_order`. Return the live order."""
-        if fields or qty is None or "/" in symbol:
+        if fields or qty is None or text("symbol", symbol) is not symbol or "/" in symbol:
             return self.submit_order(symbol, "sell", qty, **fields)
-        return self._ask(Intent(self._next_id(), self.name, symbol, "sell", _decimal(qty), self._core.now_ns))
+        return self._ask(Intent(self._next_id(), self.name, symbol, "sell", decimal("qty", qty), self._core.now_ns))
 
     def submit_order(
         self,
@@ -221,8 +201,12 @@ class Strategy:
         limit and a trail the other way. Decimals, strings and whole numbers are taken as they are.
 
         Units: `qty` in shares or coins, `notional` in dollars, `trail_percent` in percent.
+
+        Raises:
+            TypeError: something is of no type that its field takes. Another library's numbers are numbers.
+            ValueError: a text that is to be a number says none, or has a character that cannot be written.
         """
-        kind: Any = type
+        symbol, word, kind, group = text("symbol", symbol), text("side", side), type, order_class
         if not kind:
             if trail_price is not None or trail_percent is not None:
                 kind = "trailing_stop"
@@ -230,19 +214,22 @@ class Strategy:
                 kind = "stop" if limit_price is None else "stop_limit"
             else:
                 kind = "market" if limit_price is None else "limit"
-        group: Any = order_class
         if not group:
             exits = (take_profit is not None) + (stop_loss is not None)
             group = ("simple", "oto", "bracket")[exits]
-        buys = side == "buy"
+        lasts = time_in_force or ("gtc" if "/" in symbol else "day")
+        buys = word == "buy"
         exit_buys = buys if group == "oco" else not buys
         intent = Intent(
-            self._next_id(), self.name, symbol, side, _optional(qty), self._core.now_ns, kind,
-            time_in_force or ("gtc" if "/" in symbol else "day"), _optional(notional),
-            _price(limit_price, symbol, up=buys == (kind == "stop_limit")), _price(stop_price, symbol, up=buys),
-            _price(trail_price, symbol, up=True), _optional(trail_percent), extended_hours, group,
-            _price(take_profit, symbol, up=not exit_buys), _price(stop_loss, symbol, up=exit_buys),
-            _price(stop_loss_limit, symbol, up=exit_buys),
+            self._next_id(), self.name, symbol, word, optional("qty", qty), self._core.now_ns, text("type", kind),
+            text("time_in_force", lasts), optional("notional", notional),
+            price("limit_price", limit_price, symbol, up=buys == (kind == "stop_limit")),
+            price("stop_price", stop_price, symbol, up=buys), price("trail_price", trail_price, symbol, up=True),
+            optional("trail_percent", trail_percent),
+            extended_hours is not False and flag("extended_hours", extended_hours), text("order_class", group),
+            price("take_profit", take_profit, symbol, up=not exit_buys),
+            price("stop_loss", stop_loss, symbol, up=exit_buys),
+            price("stop_loss_limit", stop_loss_limit, symbol, up=exit_buys),
         )  # fmt: skip
         return self._ask(intent)
 
@@ -256,23 +243,23 @@ class Strategy:
         trail: Number | None = None,
     ) -> Order:
         """Ask to amend an open order; what is not given stays. Return the new order that takes the old one's place."""
-        old = order.intent
+        old = _sound(order).intent
         symbol, buys, trailing = old.symbol, old.side == "buy", old.trail_percent is None
         intent = Intent(
-            self._next_id(), self.name, symbol, old.side, _optional(qty) if qty is not None else order.qty,
+            self._next_id(), self.name, symbol, old.side, order.qty if qty is None else decimal("qty", qty),
             self._core.now_ns, old.type, old.time_in_force, None,
             old.limit_price if limit_price is None
-            else _price(limit_price, symbol, up=buys == (old.type == "stop_limit")),
-            old.stop_price if stop_price is None else _price(stop_price, symbol, up=buys),
-            _price(trail, symbol, up=True) if trail is not None and trailing else old.trail_price,
-            _decimal(trail) if trail is not None and not trailing else old.trail_percent,
+            else price("limit_price", limit_price, symbol, up=buys == (old.type == "stop_limit")),
+            old.stop_price if stop_price is None else price("stop_price", stop_price, symbol, up=buys),
+            price("trail", trail, symbol, up=True) if trail is not None and trailing else old.trail_price,
+            decimal("trail", trail) if trail is not None and not trailing else old.trail_percent,
             old.extended_hours, replaces=order.id,
         )  # fmt: skip
         return self._ask(intent)
 
     def cancel_order(self, order: Order) -> None:
         """Ask for one order to be canceled; a fill may still come first."""
-        if order.is_open:
+        if _sound(order).is_open:
             self._put(CancelRequest(order.id, self._core.now_ns))
 
     def cancel_all_orders(self, symbol: str | None = None) -> None:
@@ -282,6 +269,7 @@ class Strategy:
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """Return our orders that the venue may still fill, oldest first."""
+        symbol = None if symbol is None else text("symbol", symbol)
         return [
             order
             for order in self._core.orders.open.values()
@@ -299,6 +287,9 @@ class Strategy:
         Raises:
             ValueError: `qty` is not finite.
         """
+        symbol = text("symbol", symbol)
+        if type(qty) not in PLAIN:
+            qty = plain("qty", qty)
         position = self._positions.get(symbol) or self._book.position(symbol)
         coming = self._coming(symbol, position)
         ordered = sum((order.sign * order.counted for order in coming), ZERO) if coming else ZERO
@@ -308,7 +299,7 @@ class Strategy:
                 expected += ZERO if _protects(asked, position) else asked.sign * asked.qty
         if expected == qty:
             return None
-        target = _decimal(qty)
+        target = decimal("qty", qty)
         if not target.is_finite():
             raise ValueError(f"a position of {qty} {symbol} is no target")
         if position.qty and (position.qty > 0) != (target > 0) and target:
@@ -336,13 +327,16 @@ class Strategy:
         Raises:
             ValueError: the fraction is not finite or beyond what the account may ever hold.
         """
+        symbol = text("symbol", symbol)
+        if type(fraction) is not float:
+            fraction = float(plain("fraction", fraction))
         most = max(1, self._core.portfolio.multiplier)
         if not -most <= fraction <= most:
             raise ValueError(f"fraction {fraction} of equity is outside -{most} to {most}; 0.1 means ten percent")
-        price = self._core.portfolio.market(symbol).mark
-        if not PRICE_MIN <= price < PRICE_MAX:
+        mark = self._core.portfolio.market(symbol).mark
+        if not PRICE_MIN <= mark < PRICE_MAX:
             return None
-        raw = exact(fraction * self._core.portfolio.equity / price)
+        raw = exact(fraction * self._core.portfolio.equity / mark)
         qty = raw.quantize(Decimal("1e-9") if fractional else Decimal(1), ROUND_DOWN)
         return self.order_target(symbol, qty, **fields)
 
@@ -366,15 +360,12 @@ class Strategy:
         Raises:
             ValueError: not exactly one of the four is given, or it is not positive (zero is fine at the open).
         """
-        given = [value for value in (after_s, every_s, before_close_s, after_open_s) if value is not None]
-        if len(given) != 1 or not 0 <= given[0] < inf or (given[0] == 0 and after_open_s is None):
+        spans_s = {"after": after_s, "every": every_s, "before_close": before_close_s, "after_open": after_open_s}
+        given = [(kind, float(plain(f"{kind}_s", span))) for kind, span in spans_s.items() if span is not None]
+        if len(given) != 1 or not 0 <= given[0][1] < inf or (given[0][1] == 0 and after_open_s is None):
             raise ValueError("give exactly one of after_s, every_s, before_close_s, after_open_s, and a positive one")
-        span_ns = floor(given[0] * SECOND_NS)
-        self._core.supervisor.set_timer(
-            self, name, span_ns,
-            "after" if after_s is not None else "every" if every_s is not None
-            else "before_close" if before_close_s is not None else "after_open",
-        )  # fmt: skip
+        kind, span_s = given[0]
+        self._core.supervisor.set_timer(self, text("name", name), floor(span_s * SECOND_NS), kind)
 
     @property
     def now_ns(self) -> int:
@@ -429,6 +420,12 @@ class Strategy:
         if len(outbox) >= ASKS_PER_EVENT_MAX:  # an answer makes it ask again, and so on for ever
             raise StrategyError(f"more than {ASKS_PER_EVENT_MAX:,} orders and cancels were asked for in one event")
         outbox.append(wish)
+
+
+def _sound(order: Order) -> Order:
+    if not isinstance(order, Order):
+        raise TypeError(f"{order!r} is no order; it must be one that a call such as buy has returned")
+    return order
 
 
 def _protects(order: Order, position: Position) -> bool:
