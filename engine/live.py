@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from decimal import setcontext
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -47,6 +48,7 @@ CHECKPOINT_EVERY_S = 5.0
 RECONCILE_OPEN_S, RECONCILE_IDLE_S, RECONCILE_START_S = 5.0, 30.0, 1.0
 RECONCILE_START_ROUNDS = 30
 FILLS_OVERLAP_NS = 600 * SECOND_NS
+EVENTS_PER_TURN = 1024
 KNOWN_EVENTS_MAX = 500_000
 """How many of a journal's last market events a feed is told of: half an hour of a full market's minutes."""
 
@@ -160,14 +162,13 @@ class Daemon:
     async def _begin_live(self) -> None:
         core, feed = self.core, cast(LiveFeed, self.run.feed)
         if self.run.journal.following and not core.broker.simulated:
-            recorded = journal.read(self.run.journal.path)
-            cast(LiveBroker, core.broker).know([record for record in recorded if isinstance(record, Fill)])
+            cast(LiveBroker, core.broker).know(await asyncio.to_thread(_fills, self.run.journal.path))
         opened = await self._open()
         state, assets = opened or (None, None)
         started_anew = not self.run.journal.following
         self.run.begin(state.account_id if state is not None else "", now_ns=self.clock.now_ns())
         if not started_anew:
-            self._follow_inputs()
+            await self._follow_inputs()
         elif state is not None:
             now = state.ts_ns
             core.process(
@@ -208,14 +209,16 @@ class Daemon:
             await broker.close()
             raise
 
-    def _follow_inputs(self) -> None:
-        """Do over what the journal holds, from the events that it holds."""
+    async def _follow_inputs(self) -> None:
+        """Do over what the journal holds, from the events that it holds; a heart has to beat meanwhile."""
         ledger, core = self.run.journal, self.core
         latest: deque[MarketEvent] = deque(maxlen=KNOWN_EVENTS_MAX)
         stage = self.stage
         if stage is not None:
             stage.restore()
-        for event in self.run.recorded_inputs():
+        for count, event in enumerate(self.run.recorded_inputs(), 1):
+            if not count % EVENTS_PER_TURN:
+                await asyncio.sleep(0)
             core.process(event)
             if stage is not None:
                 stage.follow(event)
@@ -277,6 +280,10 @@ class Daemon:
             now = self.clock.now_ns()
             if now >= self.core.due_ns and not len(self.inbox):
                 self.inbox.publish(Tick(now, now))
+
+
+def _fills(path: Path) -> list[Fill]:
+    return [record for record in journal.read(path) if isinstance(record, Fill)]
 
 
 async def serve(run: Run, stopwatch: Stopwatch, clock: Clock, leave: Leave | None = None) -> int:

@@ -270,7 +270,7 @@ class Portfolio:
         self.multiplier = opened.multiplier
         book = self.book(FOREIGN)
         for symbol, qty in opened.positions.items():
-            market, price = self.market(symbol), opened.prices[symbol]
+            market, price = self.market(symbol), opened.prices.get(symbol, ZERO)  # some things nobody prices
             book.position(symbol).book(qty, price)
             book.cash_flow_usd -= qty * price  # its profit starts at nothing
             market.position_qty += qty

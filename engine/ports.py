@@ -214,8 +214,8 @@ class LiveBroker(Broker, Protocol):
 class Emergency(Protocol):
     """A second way to a venue, for when the daemon does not answer: it reads and cancels, and can do nothing else.
 
-    A live broker's class makes it: `emergency(settings, *, mode, run_id)`, without a connection yet. Orders are the
-    run's own when their client id begins with `run_id` and a dash; those of others stay.
+    A live broker's class makes it: `emergency(settings, *, mode, name)`, without a connection yet. Orders are the
+    run's own when their client id begins with its name and a dot; those of others stay.
 
     Attributes:
         secrets: texts that no log may show.

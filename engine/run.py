@@ -82,8 +82,6 @@ class Run:
             inputs=_inputs(is_live=self.is_live, simulated=broker.simulated, scores=bool(config.models)),
         )  # fmt: skip
         self.core.supervisor.masked = logs.masked
-        for strategy in strategies:
-            strategy._join(self.core)
 
     def header(self, account: str = "", now_ns: int = 0) -> RunStarted:
         """Return the run's first record; on a journal that goes on, compare with its own.
@@ -96,13 +94,18 @@ class Run:
         if self.is_live and before is not None:
             now_ns = before.ts_event_ns  # a live run began when it began
         started = RunStarted(
-            config.name, config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION,
+            self._run_id(now_ns), config.resolved_json(), version("onetape"), journal.SCHEMA_VERSION,
             now_ns if self.is_live else self.feed.span_ns[0], self.feed.fingerprint, account or config.broker.use,
             self.scoring.hashes if before is None else self.scoring.hashes_begun(ledger.path, before.models),
         )  # fmt: skip
         if before is not None and before != started:
             raise JournalError(_other_run(ledger.path, before, started))
         return started
+
+    def _run_id(self, started_ns: int) -> str:
+        """Return what the ids of its orders begin with, by its start: an account knows those of earlier runs, too."""
+        name = self.config.name
+        return name if self.core.broker.simulated else f"{name}.{started_ns // 1_000_000:x}"
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -112,6 +115,9 @@ class Run:
     def begin(self, account: str = "", now_ns: int = 0) -> None:
         """Write the header, unless the journal has it, and start the strategies."""
         started = self.header(account, now_ns)
+        self.core.run_id = started.run_id
+        for strategy in self.core.strategies.values():
+            strategy._join(self.core)
         if not self.journal.frozen:
             self.journal.note("config", json.dumps(self.config.resolved()))  # what `verify` will do over
         warm_up_ns = round(self.config.warm_up_s * 1e9)

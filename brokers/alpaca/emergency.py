@@ -12,32 +12,34 @@ from brokers.alpaca.hosts import Mode, hosts
 from brokers.alpaca.keys import read_keys
 from brokers.alpaca.limiter import Limiter, Sleep
 from brokers.alpaca.records import ZERO, OrderRecord, PositionRecord, canonical_symbol, side_of
-from brokers.alpaca.rest import NoAnswer, Rest
+from brokers.alpaca.rest import NoAnswer, Query, Rest
 from brokers.alpaca.settings import BrokerSettings
-from engine.clock import Clock, LiveClock
+from engine.clock import Clock, LiveClock, to_datetime
 from engine.errors import BrokerError
+from engine.events import DAY_NS
 
 TRIES, WAIT_S = 40, 0.5
+LONGEST_LIFE_NS = 91 * DAY_NS  # an order that is good until canceled ages out after 90 days
 
 
 class AlpacaEmergency:
     """Cancel a run's orders from outside its daemon.
 
-    An order is the run's when its client id begins with the run's id and a dash; a leg, whose id the venue made up,
-    when its parent is.
+    An order is the run's when its client id begins with the run's name and a dot, whichever start of it has sent it; a
+    leg, whose id the venue made up, when its parent is.
     """
 
     def __init__(
-        self, settings: BrokerSettings, *, mode: Mode, run_id: str, clock: Clock | None = None,
+        self, settings: BrokerSettings, *, mode: Mode, name: str, clock: Clock | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         clock = clock or LiveClock()
-        self._prefix, self._sleep, self._keys = f"{run_id}-", sleep, read_keys(settings.keys_file)
+        self._prefix, self._sleep, self._keys = f"{name}.", sleep, read_keys(settings.keys_file)
         self._rest = Rest(
             hosts(mode, settings.server_url).trading, self._keys, timeout_s=settings.timeout_s,
             limiter=Limiter(settings.requests_per_min, clock, sleep), clock=clock, sleep=sleep,
         )  # fmt: skip
-        self._reader = CatchUp(self._rest, Book(clock), sleep=sleep)
+        self._reader, self._clock = CatchUp(self._rest, Book(clock), sleep=sleep), clock
 
     @property
     def secrets(self) -> tuple[str, str]:
@@ -76,12 +78,16 @@ class AlpacaEmergency:
         except NoAnswer:
             return  # the next reading shows what came of it
 
-    async def _open_orders(self, *, entries_only: bool) -> dict[str, OrderRecord]:
-        listed = await self._reader.orders({"status": "open"})
-        if not entries_only:  # legs of a filled parent may be on no list of open orders
-            listed += await self._reader.orders({"status": "all"})
+    async def _ours(self, query: Query) -> tuple[list[OrderRecord], dict[str, OrderRecord]]:
+        listed = await self._reader.orders(query)
         ours = [parent for parent in listed if parent.client_order_id.startswith(self._prefix)]
-        found = {one.id: one for parent in ours for one in (parent, *(parent.legs or ())) if not one.is_ended}
+        return ours, {one.id: one for parent in ours for one in (parent, *(parent.legs or ())) if not one.is_ended}
+
+    async def _open_orders(self, *, entries_only: bool) -> dict[str, OrderRecord]:
+        ours, found = await self._ours({"status": "open"})
+        if not entries_only and not found:  # legs of a filled parent may be on no list of open orders
+            since = to_datetime(self._clock.now_ns() - LONGEST_LIFE_NS).isoformat()
+            found = (await self._ours({"status": "all", "after": since}))[1]
         if not entries_only or not found:
             return found
         positions = {

@@ -156,7 +156,7 @@ def emergency(outline: RunOutline) -> Emergency | None:
         return None
     if not hasattr(broker, "emergency"):
         raise ConfigError(f"broker '{outline.broker.use}' has no `emergency`: only its daemon can cancel its orders")
-    made: Emergency = broker.emergency(outline.broker.settings, mode=outline.mode, run_id=outline.name)
+    made: Emergency = broker.emergency(outline.broker.settings, mode=outline.mode, name=outline.name)
     for text in made.secrets:
         logs.mask(text)
     return made

@@ -39,6 +39,8 @@ from engine.run import Run
 FAKES = Path(__file__).with_name("fakes.py")
 fakes: Any = None
 
+RUN = "live.1955cf33e80"
+"""Its name, and the milliseconds of its start."""
 STRATEGY = """
 from engine import Strategy
 
@@ -112,7 +114,7 @@ async def test_an_order_reaches_the_broker_and_its_fill_comes_back(tmp_path: Pat
     opened, agreed = kinds.index(AccountOpened), kinds.index(Reconciliation)
     assert opened < agreed < kinds.index(TradingStateChanged) < kinds.index(Fill)
     assert run.core.portfolio.cash_usd == Decimal(9_000)
-    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    assert fakes.FakeBroker.book["sent"] == [f"{RUN}-once-1"]
 
 
 async def test_a_recorded_live_session_is_done_over_with_no_difference(tmp_path: Path) -> None:
@@ -146,9 +148,37 @@ async def test_a_fill_missed_while_down_is_booked_at_the_restart(tmp_path: Path)
     await session(tmp_path, lambda core: bool(fakes.FakeBroker.book["sent"]))
     fakes.FakeFeed.script = [fakes.bar(2, 100.0)]
     run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
-    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    assert fakes.FakeBroker.book["sent"] == [f"{RUN}-once-1"]
     assert run.core.portfolio.cash_usd == Decimal(9_000)
     daemon.verify(tmp_path / "run.journal")
+
+
+def test_a_run_that_begins_anew_asks_under_other_ids(tmp_path: Path) -> None:
+    """An account knows every id that it was ever asked under, and would take the new order for the old one."""
+    ids = []
+    for start_ns in (fakes.START_NS, fakes.START_NS + 1_000_000):
+        run = Run(config(tmp_path), Journal(tmp_path / f"{start_ns}.journal"))
+        run.begin("PA1", now_ns=start_ns)
+        ids.append(run.core.strategies["once"]._next_id())
+        run.journal.close()
+    assert ids == [f"{RUN}-once-1", "live.1955cf33e81-once-1"]
+
+
+async def test_a_long_journal_is_followed_without_holding_up_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog kills a daemon whose heart does not beat, and would kill each restart again."""
+    fakes.FakeFeed.script = [fakes.bar(minute, 100.0) for minute in range(1, 60)]
+    await session(tmp_path, lambda core: core.events >= 60)
+    monkeypatch.setattr(live, "EVENTS_PER_TURN", 1)
+    turns = []
+
+    def ended(core: Any) -> bool:
+        turns.append(core.journal.following and core.events)
+        return core.events >= 60 and not core.journal.following
+
+    await session(tmp_path, ended)
+    assert {*range(1, 50)} <= {*turns}
 
 
 async def test_an_order_accepted_but_unanswered_is_adopted(tmp_path: Path) -> None:
@@ -157,14 +187,16 @@ async def test_an_order_accepted_but_unanswered_is_adopted(tmp_path: Path) -> No
     settings = config(tmp_path)
     run = Run(settings, Journal(tmp_path / "other.journal"))
     run.begin("PA1", now_ns=fakes.START_NS)
-    intent = Intent("live-once-1", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99))
+    intent = Intent(
+        f"{RUN}-once-1", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99)
+    )
     run.core.orders.place(Order(intent), Approved(intent, 1, 0, 1, Decimal(100), "bar"))
     broker = fakes.FakeBroker(None)
-    fakes.FakeBroker.book["open"]["live-once-1"] = fakes.OpenOrder(
-        "live-once-1", "b", "SPY", "buy", Decimal(10), ZERO, "accepted"
+    fakes.FakeBroker.book["open"][f"{RUN}-once-1"] = fakes.OpenOrder(
+        f"{RUN}-once-1", "b", "SPY", "buy", Decimal(10), ZERO, "accepted"
     )
     found = Reconciler(run.core).compare(await broker.state(0))
-    assert [(update.client_order_id, update.status) for update in found.adopted] == [("live-once-1", "accepted")]
+    assert [(update.client_order_id, update.status) for update in found.adopted] == [(f"{RUN}-once-1", "accepted")]
     run.journal.close()
 
 
@@ -187,9 +219,9 @@ async def test_an_approval_that_is_the_last_record_of_a_killed_run_is_not_sent_a
     assert records(tmp_path)[-1] == last
     broker.take(last, lambda event: None)
     run = await session(tmp_path, lambda core: core.portfolio.position_qty("SPY") == 10)
-    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
-    assert "live-once-1" in fakes.FakeBroker.book["asked"]
-    assert run.core.orders.orders["live-once-1"].filled_qty == 10
+    assert fakes.FakeBroker.book["sent"] == [f"{RUN}-once-1"]
+    assert f"{RUN}-once-1" in fakes.FakeBroker.book["asked"]
+    assert run.core.orders.orders[f"{RUN}-once-1"].filled_qty == 10
 
 
 async def test_a_cancel_that_a_kill_may_have_swallowed_is_sent_again(tmp_path: Path) -> None:
@@ -203,29 +235,31 @@ async def test_a_cancel_that_a_kill_may_have_swallowed_is_sent_again(tmp_path: P
         run.core.process(event)
     now = run.core.now_ns
     run.core.process(Command("cancel_all", now, now))
-    assert run.core.orders.orders["live-once-1"].status == "pending_cancel"
+    assert run.core.orders.orders[f"{RUN}-once-1"].status == "pending_cancel"
     ledger.close()
     assert fakes.FakeBroker.book["canceled"] == []
     await session(tmp_path, lambda core: bool(fakes.FakeBroker.book["canceled"]), limit=90.0)
-    assert fakes.FakeBroker.book["canceled"] == ["live-once-1"]
+    assert fakes.FakeBroker.book["canceled"] == [f"{RUN}-once-1"]
 
 
 async def test_an_order_that_had_ended_and_lives_at_the_venue_is_canceled(tmp_path: Path) -> None:
     """It would fill beside the controls. One that has just ended may still be listed; two readings are believed."""
     run = await session(tmp_path, lambda core: core.events >= 2)
-    intent = Intent("live-once-9", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99))
+    intent = Intent(
+        f"{RUN}-once-9", "once", "SPY", "buy", Decimal(10), fakes.START_NS, "limit", limit_price=Decimal(99)
+    )
     order = Order(intent)
     run.core.orders.place(order, Approved(intent, 1, 0, 1, Decimal(100), "bar"))
     ended_ns = fakes.FakeBroker.book["clock"]
-    run.core.orders.update(OrderUpdate("live-once-9", "rejected", ended_ns, ended_ns))
+    run.core.orders.update(OrderUpdate(f"{RUN}-once-9", "rejected", ended_ns, ended_ns))
     book = fakes.FakeBroker.book
-    book["open"]["live-once-9"] = fakes.OpenOrder("live-once-9", "b", "SPY", "buy", Decimal(10), ZERO, "accepted")
+    book["open"][f"{RUN}-once-9"] = fakes.OpenOrder(f"{RUN}-once-9", "b", "SPY", "buy", Decimal(10), ZERO, "accepted")
     reconciler, broker = Reconciler(run.core), fakes.FakeBroker(None)
     assert reconciler.compare(await broker.state(0)).undead == ()
     book["clock"] += 10 * 10**9
     assert reconciler.compare(await broker.state(0)).undead == ()
     found = reconciler.compare(await broker.state(0))
-    assert found.undead == ("live-once-9",)
+    assert found.undead == (f"{RUN}-once-9",)
     assert not found.foreign
 
 
@@ -246,7 +280,7 @@ async def test_a_foreign_position_is_taken_note_of_and_left_alone(tmp_path: Path
     assert run.core.portfolio.position_qty("QQQ") == 7
     assert run.core.portfolio.equity == pytest.approx(10_700)
     assert "QQQ" not in run.core.portfolio.book("once").positions
-    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    assert fakes.FakeBroker.book["sent"] == [f"{RUN}-once-1"]
 
 
 async def test_a_mismatch_that_two_readings_confirm_freezes_the_symbol(tmp_path: Path) -> None:
@@ -259,7 +293,7 @@ async def test_a_mismatch_that_two_readings_confirm_freezes_the_symbol(tmp_path:
         return core.risk._mismatch._frozen == ("SPY",)
 
     await session(tmp_path, sold)
-    assert fakes.FakeBroker.book["sent"] == ["live-once-1"]
+    assert fakes.FakeBroker.book["sent"] == [f"{RUN}-once-1"]
     told = [record for record in records(tmp_path) if isinstance(record, Reconciliation)]
     assert told[-1].disagreeing == ("SPY",)
     assert told[-1].reason == "SPY: 10 here, 7 there"
@@ -380,7 +414,7 @@ async def test_an_overfill_is_booked_and_halts(tmp_path: Path) -> None:
     run = await session(tmp_path, filled_again)
     assert run.core.risk.state == "halted"
     halts = [record for record in records(tmp_path) if isinstance(record, TradingStateChanged)]
-    assert halts[-1].reason == "order live-once-1 for 10 was filled for 11"
+    assert halts[-1].reason == f"order {RUN}-once-1 for 10 was filled for 11"
 
 
 def test_a_command_on_a_tape_is_done_over_in_its_place(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvariantError
-from engine.events import CorporateAction, exact
+from engine.events import AccountOpened, CorporateAction, exact
 from engine.portfolio import MONEY, Portfolio, Position, split_shares
 from tests.engine.desk import Desk
 
@@ -517,6 +517,17 @@ def test_holdings_are_listed_in_the_order_first_seen() -> None:
     desk.trade(-1, 1, "AAA")
     assert [market.symbol for market in desk.portfolio.held()] == ["ZZZ", "MMM"]
     assert list(desk.portfolio.worth()[0]) == ["ZZZ", "MMM"]
+
+
+def test_a_position_that_nobody_prices_is_worth_nothing_until_somebody_does() -> None:
+    """A delisted share that the account once got does not keep the run from beginning."""
+    desk = Desk()
+    told = {"GONE": Decimal(7), "SPY": Decimal(2)}
+    desk.portfolio.open(AccountOpened("PA1", 0, 0, Decimal(1000), 1, told, {"SPY": Decimal(100)}))
+    assert (desk.portfolio.equity_usd(), desk.portfolio.position_qty("GONE")) == (1200, 7)
+    desk.mark(3.0, "GONE")
+    assert (desk.portfolio.equity, desk.portfolio.gross) == (1221, 221)
+    assert_floats_follow(desk.portfolio, 1221)
 
 
 def test_an_exposure_is_a_sum_over_symbols() -> None:

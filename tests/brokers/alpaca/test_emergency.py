@@ -11,7 +11,9 @@ import pytest
 from brokers.alpaca.emergency import AlpacaEmergency
 from brokers.alpaca.orders import AlpacaBroker
 from brokers.alpaca.settings import BrokerSettings
+from engine.clock import to_datetime
 from engine.errors import BrokerError
+from engine.events import DAY_NS
 from tests.brokers.alpaca.peers import ENVIRON, RestPeer, Time, finish
 from tests.brokers.alpaca.rig import record
 
@@ -56,7 +58,7 @@ async def emergency(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Rest
     async with RestPeer().running() as peer:
         time = Time()
         settings = BrokerSettings(server_url=peer.url)
-        made = AlpacaBroker.emergency(settings, mode="paper", run_id="demo", clock=time, sleep=time.wait)
+        made = AlpacaBroker.emergency(settings, mode="paper", name="demo", clock=time, sleep=time.wait)
         try:
             yield peer, made, time
         finally:
@@ -70,10 +72,11 @@ def orders() -> list[dict[str, Any]]:
         record("m2", "held", id="leg-2", type="stop", side="sell"),
     ]
     return [
-        record("demo-1", symbol="QQQ"), record("demo-2", symbol="IWM", legs=legs),
-        record("demo-3", side="sell", qty="100"), record("demo-4", side="buy"),
-        record("demo-5", side="sell", qty="101"), record("dashboard-1", symbol="QQQ"), record("demo2-1", symbol="QQQ"),
-        record("demo-6", symbol="DIA", side="buy", qty="5"),
+        record("demo.9f-a-1", symbol="QQQ"), record("demo.9f-a-2", symbol="IWM", legs=legs),
+        record("demo.9f-a-3", side="sell", qty="100"), record("demo.9f-a-4", side="buy"),
+        record("demo.9f-a-5", side="sell", qty="101"), record("dashboard-1", symbol="QQQ"),
+        record("demo2.9f-a-1", symbol="QQQ"), record("demo-2.9f-a-1", symbol="QQQ"),
+        record("demo.9f-a-6", symbol="DIA", side="buy", qty="5"),
     ]  # fmt: skip
 
 
@@ -82,26 +85,37 @@ async def test_entries_are_canceled_and_what_protects_or_closes_stays(monkeypatc
     async with emergency(monkeypatch) as (peer, made, time):
         account = Account(peer, *orders(), SPY="100", DIA="-5")
         assert await finish(time, made.cancel_entries()) == 4
-        assert sorted(account.canceled) == ["venue-demo-1", "venue-demo-2", "venue-demo-4", "venue-demo-5"]
+        assert sorted(account.canceled) == [f"venue-demo.9f-a-{number}" for number in (1, 2, 4, 5)]
 
 
 async def test_all_means_all_of_the_run_and_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Legs of a filled parent too, though the list of open orders may not have them."""
     async with emergency(monkeypatch) as (peer, made, time):
         legs = [record("m9", id="leg-9", type="limit", side="sell")]
-        filled = record("demo-9", "filled", legs=legs)
+        filled = record("demo.9f-a-9", "filled", legs=legs)
         account = Account(peer, *orders(), filled)
         assert await finish(time, made.cancel_all()) == 6 + 2 + 1
         assert "leg-9" in account.canceled
-        assert not [one for one in account.canceled if "dashboard" in one or "demo2" in one]
+        assert not [one for one in account.canceled if not one.startswith(("venue-demo.", "leg-"))]
+
+
+async def test_nothing_waits_for_the_accounts_past_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is listed open is canceled first; then, of the last three months, the legs of filled parents."""
+    async with emergency(monkeypatch) as (peer, made, time):
+        Account(peer, *orders())
+        await finish(time, made.cancel_all())
+        asked = [(method, query.get("status"), query.get("after", "")[:10]) for method, _, query, _ in peer.requests]
+        past = next(index for index, (_, status, _) in enumerate(asked) if status == "all")
+        assert [method for method, *_ in asked[:past]].count("DELETE") == 6 + 2
+        assert asked[past][2] == f"{to_datetime(time.now_ns() - 91 * DAY_NS):%Y-%m-%d}"
 
 
 async def test_storms_of_refusals_do_not_keep_orders_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """F73: 429, 504 and broken connections; it asks until the venue shows none of them."""
     async with emergency(monkeypatch) as (peer, made, time):
-        account = Account(peer, record("demo-1"))
-        good = peer.replies["DELETE", f"{ORDERS}/venue-demo-1"][0]
-        peer.on("DELETE", f"{ORDERS}/venue-demo-1", (429, {}), (504, ""), ConnectionError(), good)
+        account = Account(peer, record("demo.9f-a-1"))
+        good = peer.replies["DELETE", f"{ORDERS}/venue-demo.9f-a-1"][0]
+        peer.on("DELETE", f"{ORDERS}/venue-demo.9f-a-1", (429, {}), (504, ""), ConnectionError(), good)
         assert await finish(time, made.cancel_entries()) == 1
         assert len(account.canceled) == 4
 
@@ -109,8 +123,8 @@ async def test_storms_of_refusals_do_not_keep_orders_alive(monkeypatch: pytest.M
 async def test_an_order_that_stays_is_an_error_to_alert_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty seconds of asking, and it is still there."""
     async with emergency(monkeypatch) as (peer, made, time):
-        Account(peer, record("demo-1"))
-        peer.on("DELETE", f"{ORDERS}/venue-demo-1", (204, None))
+        Account(peer, record("demo.9f-a-1"))
+        peer.on("DELETE", f"{ORDERS}/venue-demo.9f-a-1", (204, None))
         with pytest.raises(BrokerError, match="not all orders could be canceled: 1 orders are still open"):
             await finish(time, made.cancel_all())
 

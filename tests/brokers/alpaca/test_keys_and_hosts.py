@@ -117,7 +117,7 @@ def test_no_part_of_the_adapter_reaches_the_other_sides_host(monkeypatch: pytest
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
     broker = AlpacaBroker(BrokerSettings(), mode=mode, seed=1)
-    emergency = AlpacaBroker.emergency(BrokerSettings(), mode=mode, run_id="demo")
+    emergency = AlpacaBroker.emergency(BrokerSettings(), mode=mode, name="demo")
     assert broker.mode is mode
     rests = [broker._rest, broker._catch_up._rest, broker._sender._rest, broker._resolver._rest, emergency._rest]
     urls = [*(one.url for one in rests), broker._line.url]

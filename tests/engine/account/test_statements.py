@@ -42,7 +42,7 @@ async def test_a_session_that_agrees_is_stated_once_and_trading_goes_on(tmp_path
     """The statement is in the journal, with the execution; doing the run over finds the same."""
     run = await session(tmp_path, compared)
     [stated] = [record for record in records(tmp_path) if isinstance(record, AccountStatement)]
-    assert list(stated.executions) == ["x-live-once-1"]
+    assert list(stated.executions) == [f"x-{test_live.RUN}-once-1"]
     assert (stated.cash_usd, stated.positions) == (Decimal(9_000), {"SPY": Decimal(10)})
     assert run.core.risk.state == "active"
     assert daemon.verify(tmp_path / "run.journal")[0] > 0
@@ -62,7 +62,10 @@ async def test_a_statement_that_differs_halts_and_the_halt_outlives_a_restart(tm
     run = await session(tmp_path, lost)
     assert run.core.risk.state == "halted"
     [halted] = [one for one in records(tmp_path) if isinstance(one, TradingStateChanged) and one.state == "halted"]
-    assert (halted.control, halted.reason) == ("C39 post_trade", "after the session: execution x-live-once-1 here only")
+    assert (halted.control, halted.reason) == (
+        "C39 post_trade",
+        f"after the session: execution x-{test_live.RUN}-once-1 here only",
+    )
     again = await session(tmp_path, lambda core: core.journal.seq > 0 and not core.journal.following)
     assert again.core.risk.state == "halted"
     assert daemon.verify(tmp_path / "run.journal")[0] > 0

@@ -65,9 +65,9 @@ class LiveBroker:
     def submit(self, approved: object) -> None: ...
 
     @classmethod
-    def emergency(cls, settings: Settings, *, mode: str, run_id: str) -> Venue:
+    def emergency(cls, settings: Settings, *, mode: str, name: str) -> Venue:
         venue = Venue()
-        venue.asked = settings.server_url, mode, run_id
+        venue.asked = settings.server_url, mode, name
         return venue
 
 
