@@ -31,6 +31,7 @@ from engine.model.states import Due
 Numbers = NDArray[np.float64]
 
 BINS: Final = 10
+DECILES: Final = np.linspace(0.0, 1.0, BINS + 1)[1:-1]
 SHARE_MIN: Final = 1e-4
 """An empty bin counts as this much, or one value in it would make the index infinite."""
 STRANGERS_SAMPLE: Final = 200
@@ -40,29 +41,29 @@ CALIBRATION_MIN: Final = 200
 def psi(quantiles: Numbers, values: Numbers) -> float:
     """Return the population stability index of values against equally spaced quantiles of their reference.
 
-    The bins are the reference's deciles; of those that coincide one is left, with the share of all of them. Source:
-    Siddiqi, Credit Risk Scorecards: below 0.1 is no shift, above 0.25 a large one.
+    The bins are the reference's deciles; a value that several quantiles share is a bin of its own. Source: Siddiqi,
+    Credit Risk Scorecards: below 0.1 is no shift, above 0.25 a large one.
     """
-    places = np.linspace(0.0, 1.0, len(quantiles))
-    edges = np.unique(np.quantile(quantiles, np.linspace(0, 1, BINS + 1)[1:-1]))
-    below = np.array([places[np.searchsorted(quantiles, edge, "right") - 1] for edge in edges])
-    expected = np.diff(np.concatenate([[0.0], below, [1.0]]))
-    actual = np.diff(np.concatenate([[0], np.searchsorted(np.sort(values), edges, "right"), [len(values)]]))
-    wanted, found = np.maximum(expected, SHARE_MIN), np.maximum(actual / len(values), SHARE_MIN)
+    edges, ordered, steps = np.unique(np.quantile(quantiles, DECILES)), np.sort(values), len(quantiles) - 1
+    first, last = np.searchsorted(quantiles, edges, "left"), np.searchsorted(quantiles, edges, "right") - 1
+    shared = last > first
+    found_below, found_to = (np.searchsorted(ordered, edges, side) / len(values) for side in ("left", "right"))
+    # Where the share below such a value lies between two quantiles nobody knows, so it is taken to be that of today.
+    share_below = np.clip(found_below, np.maximum(first - 1, 0) / steps, first / steps)[shared]
+    share_to = np.where(shared, np.clip(found_to, last / steps, np.minimum(last + 1, steps) / steps), last / steps)
+    expected = np.diff(np.sort(np.concatenate([[0.0], share_below, share_to, [1.0]])))
+    actual = np.diff(np.sort(np.concatenate([[0.0], found_below[shared], found_to, [1.0]])))
+    wanted, found = np.maximum(expected, SHARE_MIN), np.maximum(actual, SHARE_MIN)
     return float(((found - wanted) * np.log(found / wanted)).sum())
 
 
 def ks(quantiles: Numbers, values: Numbers) -> float:
     """Return the Kolmogorov-Smirnov distance of values from equally spaced quantiles of their reference."""
-    at = np.unique(quantiles)
-    ordered = np.sort(values)
-    reference = (np.searchsorted(quantiles, at, "right") - 1) / max(1, len(quantiles) - 1)
-    before = np.searchsorted(quantiles, at, "left") / max(1, len(quantiles) - 1)
-    found = np.searchsorted(ordered, at, "right") / len(values)
-    found_before = np.searchsorted(ordered, at, "left") / len(values)
-    # Between two quantiles nothing is known of the reference, so only what lies outside its step counts.
-    beyond = np.maximum(np.maximum(found_before - reference, before - found), 0.0)
-    return float(beyond.max(initial=0.0))
+    at, ordered, steps = np.unique(quantiles), np.sort(values), max(1, len(quantiles) - 1)
+    first, last = np.searchsorted(quantiles, at, "left"), np.searchsorted(quantiles, at, "right") - 1
+    found_below, found_to = (np.searchsorted(ordered, at, side) / len(values) for side in ("left", "right"))
+    # No more than the first of the quantiles that are this value lies below it, and no less than the last up to it.
+    return float(np.maximum(found_below - first / steps, last / steps - found_to).max(initial=0.0))
 
 
 def calibration_error(predicted: Numbers, came_true: Numbers) -> float:

@@ -61,6 +61,22 @@ def test_a_feature_of_few_values_has_the_bins_that_it_has() -> None:
     assert psi(np.zeros(101), np.zeros(50)) == pytest.approx(0.0)
 
 
+def test_leaving_a_value_that_was_all_or_most_of_the_reference_is_a_drift() -> None:
+    """Downwards as well as upwards, though no quantile lies below it; and what stays as it was does not drift."""
+    mostly = np.where(DICE.random(5_000) < 0.9, 0.0, DICE.normal(size=5_000) ** 2)
+    for values, here in ((np.ones(5_000), 1.0), (mostly, 0.0)):
+        quantiles = np.quantile(values, np.linspace(0, 1, 21))
+        assert psi(quantiles, values) < 0.01
+        assert ks(quantiles, values) < 0.01
+        for elsewhere in (here - 1.0, here + 1.0):
+            assert psi(quantiles, np.full(500, elsewhere)) > 2.0
+            assert ks(quantiles, np.full(500, elsewhere)) >= 0.85
+    flag = np.quantile((np.arange(1_000) < 310).astype(float), np.linspace(0, 1, 21))
+    for count in (290, 310, 330):
+        assert psi(flag, (np.arange(1_000) < count).astype(float)) < 0.02
+    assert ks(flag, (np.arange(1_000) < 50).astype(float)) > 0.15
+
+
 def test_calibration_is_the_mean_gap_in_ten_bins() -> None:
     """Ten at 0.85 of which six came true, and ten at 0.15 of which one did: (2.5 + 0.5) / 20."""
     predicted = np.array([0.85] * 10 + [0.15] * 10)
