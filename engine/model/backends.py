@@ -137,7 +137,7 @@ def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
     try:
         with _quiet():
             return dict(jit.load(io.BytesIO(bundle.content), map_location="cpu").state_dict())
-    except RuntimeError as error:
+    except (RuntimeError, jit.Error) as error:
         raise ModelError(f"{bundle.path}: {first_line(error)}") from None
 
 
@@ -164,9 +164,9 @@ def _torch_backend(content: bytes, path: Path, device: str, threads: int) -> Bac
     with suppress(RuntimeError):  # it may be set once, and only before the first work
         torch.set_num_interop_threads(1)
     torch.set_num_threads(threads)
+    jit: Any = torch.jit
     try:
         with _quiet():
-            jit: Any = torch.jit
             module = jit.load(io.BytesIO(content), map_location="cpu").eval()
             steps = {name for name in ("advance", "readout") if hasattr(module, name)}
             state_size = int(getattr(module, "state_size", 0)) if len(steps) == 2 else 0
@@ -176,7 +176,7 @@ def _torch_backend(content: bytes, path: Path, device: str, threads: int) -> Bac
             cells = cells_of(torch, module, state_size) if state_size and wanted.type == "cpu" else None
             module = module.to(wanted)
             module = jit.freeze(module, preserved_attrs=sorted(steps) if state_size else None)
-    except RuntimeError as error:
+    except (RuntimeError, jit.Error) as error:
         raise ModelError(f"{path}: {first_line(error)}") from None
     if wanted.type == "cuda":
         from engine.model.cuda import CudaBackend
@@ -199,6 +199,8 @@ class TorchBackend:
         # What freezing leaves of its buffers, a network writes to: it has to see its windows in their order.
         self.callers = 1 if any(True for _ in module.buffers()) else max(1, (os.cpu_count() or 1) // threads)
         self._torch, self._module, self._path = torch, module, path
+        jit: Any = torch.jit
+        self._errors = RuntimeError, jit.Error  # the second is what a program's own `raise` becomes
 
     def score(self, windows: Floats) -> Floats:
         return self._in_chunks(self._module, windows)
@@ -249,7 +251,7 @@ class TorchBackend:
                 ]
         except self._torch.OutOfMemoryError:
             raise ModelError(f"{self._path}: out of GPU memory with {count} windows at once") from None
-        except RuntimeError as error:  # torch says in a page what is wrong
+        except self._errors as error:  # torch says in a page what is wrong
             shape = "x".join(map(str, inputs[0].shape))
             raise ModelError(f"{self._path}: the network fails on {shape}: {first_line(error)}") from None
         return np.concatenate(parts)[:count]
@@ -290,7 +292,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the line of a long message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if "Error:" in line), lines[0] if lines else type(error).__name__)

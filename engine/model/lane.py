@@ -105,13 +105,19 @@ class Lane:
             return []
         self._check()
         took_ns = self._pace.draw_ns()
-        try:
-            outputs = self.scorer.outputs(due)
-        except ModelError as error:
-            return self.outlet.fail(ts_ns, took_ns, due.rows, due.ts_event_ns, str(error))
+        outputs, reason = self.tried(due)
+        if outputs is None:
+            return self.outlet.fail(ts_ns, took_ns, due.rows, due.ts_event_ns, reason)
         found = self.judged(due, outputs, took_ns)
         self.scorer.settle(due)
         return found
+
+    def tried(self, due: Due) -> tuple[Floats | None, str]:
+        """Return the outputs of an instant, or None and why there are none."""
+        try:
+            return self.scorer.outputs(due), ""
+        except ModelError as error:
+            return None, str(error)
 
     def judged(self, due: Due, outputs: Floats, took_ns: int) -> list[Published]:
         """Return what goes out for outputs, and what their health asks for before that."""

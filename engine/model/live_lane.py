@@ -86,7 +86,7 @@ class LiveLane:
             return
         newer = due.ts_event_ns > streaming.last_ns[due.rows]
         if newer.any():
-            self.lane.scorer.outputs(due.of(newer))
+            self.lane.tried(due.of(newer))  # one that failed then may fail again
 
     def warm(self) -> None:
         """Compile, and measure whether passes are short enough for the event loop. Takes a while."""
@@ -156,11 +156,8 @@ class LiveLane:
             self._run_on_thread(due, began_ns)
 
     def _run_inline(self, due: Due, began_ns: int) -> None:
-        lane, outputs, reason = self.lane, None, ""
-        try:
-            outputs = lane.scorer.outputs(due)
-        except ModelError as error:
-            reason = str(error)
+        lane = self.lane
+        outputs, reason = lane.tried(due)
         took_ns = self._clock.monotonic_ns() - began_ns
         self._tell(due, outputs, reason, took_ns)
         if outputs is not None:
@@ -184,13 +181,8 @@ class LiveLane:
 
     def _score(self, due: Due, began_ns: int, number: int, loop: asyncio.AbstractEventLoop) -> None:
         """Score on the thread, tell the loop, and then do what can be done ahead."""
-        scorer, outputs, reason = self.lane.scorer, None, ""
-        try:
-            outputs = scorer.outputs(due)
-        except ModelError as error:
-            reason = str(error)
-        except (Exception, SystemExit) as error:  # a thread's error would be lost, and the model silent for ever
-            reason = f"{type(error).__name__}: {error}"
+        scorer = self.lane.scorer
+        outputs, reason = self.lane.tried(due)
         call = loop.call_soon_threadsafe
         try:
             call(self._on_scored, due, outputs, reason, self._clock.monotonic_ns() - began_ns, number)

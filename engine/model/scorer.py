@@ -5,13 +5,15 @@ A pass goes over all symbols that are due at one instant. Nothing here knows of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine.clock import Clock, Sessions
 from engine.errors import ModelError
-from engine.model.backends import Backend, Floats, load_backend
+from engine.model.backends import Backend, Floats, first_line, load_backend
 from engine.model.bundle import Bundle
 from engine.model.features import FeatureSet
 from engine.model.states import Due, Rows, Streaming, carrier_of
@@ -59,11 +61,15 @@ class Scorer:
         Raises:
             ModelError: the network cannot.
         """
-        return self._of_its_width(self._carrier.score(due))
+        return self._of_its_width(self._asked(self._carrier.score, due))
 
     def settle(self, due: Due) -> None:
-        """Do what can be done for the next bars of these symbols, now that their outputs are out."""
-        self._carrier.settle(due)
+        """Do what can be done for the next bars of these symbols, now that their outputs are out.
+
+        Raises:
+            ModelError: the network cannot; then the next bars are read with their whole windows.
+        """
+        self._asked(self._carrier.settle, due)
 
     def together(self, windows: Floats) -> Floats:
         """Score the raw windows of many instants in one go, in place.
@@ -71,7 +77,16 @@ class Scorer:
         Raises:
             ModelError: the network cannot.
         """
-        return self._of_its_width(self.backend.score(self.card.normalization.apply(windows, windows)))
+        return self._of_its_width(self._asked(self.backend.score, self.card.normalization.apply(windows, windows)))
+
+    def _asked(self, ask: Callable[[Any], Any], inputs: Any) -> Any:
+        """Run a model's code: whatever it raises is that model's failure, and ends neither a thread nor a run."""
+        try:
+            return ask(inputs)
+        except ModelError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"{self.bundle.path}: {type(error).__name__}: {first_line(error)}") from error
 
     def _of_its_width(self, outputs: Floats) -> Floats:
         if outputs.shape[1] != len(self._weights):

@@ -100,6 +100,22 @@ def test_outputs_of_another_shape_are_refused_at_the_start(tmp_path: Path, net: 
         loaded(path)
 
 
+class Refuses(torch.nn.Module):
+    """Raises whatever it sees; scripted, what comes out is no RuntimeError."""
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        if windows.shape[0] > 0:
+            raise ValueError("no such market")
+        return windows[:, 0:1, -1]
+
+
+def test_a_program_that_raises_is_refused_at_the_start(tmp_path: Path) -> None:
+    """One line with the program's own words."""
+    path = nets.bundle(tmp_path, Refuses(), golden=None)
+    with pytest.raises(ModelError, match=r"tiny\.pt: the network fails on 1x3x5: builtins\.ValueError: no such market"):
+        loaded(path)
+
+
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
 def test_a_gpu_that_is_asked_for_and_absent_is_an_error(tmp_path: Path) -> None:
     """`cuda` never falls back; `auto` does, and says what it chose."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from engine.clock import LiveClock, ManualClock, Sessions
 from engine.config import ModelConfig, from_dict
@@ -165,19 +166,63 @@ async def test_a_pass_that_does_not_come_back_is_late_and_what_it_brings_is_thro
     d.one.shut()
 
 
+class Refuses(nn.Module):
+    """The newest return, and a `raise` of its own where that is above a limit; scripted, that is no RuntimeError."""
+
+    def forward(self, windows: Tensor) -> Tensor:
+        if bool((windows[:, 0, -1] > 5.0).any()):
+            raise ValueError("no such market")
+        return windows[:, 0:1, -1]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_program_that_raises_is_a_failed_pass_wherever_it_runs(desk: Any, inline: bool) -> None:
+    """In the loop as on the thread; the sibling, the next price that it knows, is scored again."""
+    d = desk(Refuses(), inline=inline, failures_max=1, ttl_s=1e6)
+    d.fill(nets.LOOKBACK + 1)
+    async with asyncio.timeout(5):
+        await d.one.idle.wait()
+        for price in (200.0, 100.0):  # a leap of the return, and one down
+            d.bars(price=price)
+            d.minute += 1
+            await d.one.idle.wait()
+        while len(d.statuses()) < 2:
+            await asyncio.sleep(0)
+    assert [one.state for one in d.statuses()] == ["failed", "healthy"]
+    assert "the network fails on 3x3x5: builtins.ValueError: no such market" in d.statuses()[0].reason
+    assert len(d.signals()) == 6
+    d.one.shut()
+
+
+async def test_a_challenger_that_raises_anything_is_a_failed_challenger(tmp_path: Path) -> None:
+    """The champion trades on, in the event loop, whatever the other's code does."""
+    other = nets.bundle(tmp_path, nets.Linear(3, nets.LOOKBACK), stem="other", name="other")
+    d = Desk(tmp_path, nets.bundle(tmp_path), challenger=str(other))
+    d.one.inline = True
+
+    def fail(*_: Any) -> Any:
+        raise KeyError("lost")
+
+    d.one.lane.rivals._challenger.backend._module = fail
+    d.fill(nets.LOOKBACK + 3)
+    counts = d.one.lane.rivals.counts
+    assert counts["challenger_failed"] == counts["challenger_passes"] == 3
+    assert len(d.signals()) == 9
+
+
 async def test_an_error_on_the_thread_is_a_failed_pass_and_the_next_one_is_tried(desk: Any) -> None:
     """A thread's exception is never lost, and a model that works again is healthy again."""
     d = desk(inline=False, failures_max=1, ttl_s=1e6)
-    bad = [RuntimeError("out of luck")]
-    scorer = d.one.lane.scorer
-    whole = scorer.outputs
+    bad = [OSError("out of luck")]
+    carrier = d.one.lane.scorer._carrier
+    whole = carrier.score
 
-    def outputs(due: Any) -> Any:
+    def score(due: Any) -> Any:
         if bad:
             raise bad.pop()
         return whole(due)
 
-    scorer.outputs = outputs
+    carrier.score = score
     d.fill(nets.LOOKBACK + 1)
     async with asyncio.timeout(5):
         await d.one.idle.wait()
