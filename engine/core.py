@@ -24,6 +24,8 @@ class Core(Desk):
     def on_price(self, event: Bar | Quote | Trade) -> None:
         """Let time pass to a price; then it meets the simulated venue, the books and the strategies, in this order."""
         now, symbol = event.ts_recv_ns, event.symbol
+        if now < self.now_ns:
+            now = self.now_ns  # the feed's clock and the broker's are two
         self.now_ns = now
         if now >= self.due_ns:
             self.supervisor.elapse(now)

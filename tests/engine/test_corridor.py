@@ -1,7 +1,7 @@
 """What one part of the corridor must not do to another: small runs, each with its arithmetic in sight."""
 
 import json
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import pairwise
 from math import inf, isfinite, nan
 from pathlib import Path
@@ -30,6 +30,7 @@ from engine.events import (
     Trade,
 )  # fmt: skip
 from engine.journal import Journal, encode, read
+from engine.portfolio import MONEY
 from engine.ports import Publish
 from engine.run import Run
 from tests.runs import OPEN_NS, HeldFeed, bar, configuration, in_order, kept_journal, lines, replayed, strategy
@@ -163,7 +164,7 @@ def test_a_halt_names_the_line_of_the_author_and_not_of_what_it_called() -> None
     records, _ = replayed(configuration(HeldFeed.hold(minutes(2)), strategies=[strategy(AsksInWords)]))
     (halted,) = of(records, StrategyHalted)
     first = AsksInWords.ask.__code__.co_firstlineno
-    assert halted.reason == f"ValueError: 'ten' is no number at line {first + 1} of ask"
+    assert halted.reason == f"ValueError: qty is 'ten', which is no number at line {first + 1} of ask"
 
 
 def test_strategies_that_hold_against_each_other_do_not_stop_the_run() -> None:
@@ -231,6 +232,18 @@ def test_time_never_runs_backwards_for_a_strategy() -> None:
     times = [when for _, when in run.core.strategies["one"]._heard]  # type: ignore[attr-defined]  # a Diary
     assert len(times) >= 4
     assert all(earlier <= later for earlier, later in pairwise(times))
+
+
+def test_a_price_that_was_stamped_before_the_brokers_last_word_turns_no_time_back() -> None:
+    """A feed and a broker each have a clock; the alarm of a strategy hears neither of them run backwards."""
+    run = run_of(minutes(1), strategy(Diary))
+    run.begin()
+    with localcontext(MONEY):
+        for minute, price in ((3, 100.0), (2, 101.0), (4, 102.0)):
+            run.core.process(bar("AAA", minute, price))
+    heard = run.core.strategies["one"]._heard  # type: ignore[attr-defined]  # a Diary
+    assert [when for _, when in heard] == sorted(when for _, when in heard)
+    assert run.core.portfolio.market("AAA").mark == 102.0
 
 
 # --- malformed prices -------------------------------------------------------------------------------------------------
