@@ -124,6 +124,7 @@ class OrderBook:
         self.orders: dict[str, Order] = {}
         self.open: dict[str, Order] = {}
         self._ended: deque[Order] = deque()
+        self._booked: set[str] = set()
 
     def place(self, order: Order, approved: Approved) -> None:
         """Register an approved order and its legs; it counts as exposure from here on.
@@ -184,11 +185,13 @@ class OrderBook:
     def fill(self, fill: Fill) -> tuple[Order, bool] | None:
         """Apply an execution to its order; return it and whether it came late, or None when it is known or foreign.
 
-        One for more than was ordered is booked like any other, because it has happened; the order shows it.
+        One for more than was ordered is booked like any other, because it has happened; the order shows it. One that
+        is told again of another order is known.
         """
         order = self.orders.get(fill.client_order_id)
-        if order is None or fill.execution_id in order.executions:
+        if order is None or fill.execution_id in self._booked:
             return None
+        self._booked.add(fill.execution_id)
         order.executions += (fill.execution_id,)
         order.filled_qty += fill.qty
         order.filled_value_usd += fill.qty * fill.price
@@ -209,6 +212,10 @@ class OrderBook:
         if order.legs:
             self._count_exits(order)
         return order, late
+
+    def has_booked(self, execution_id: str) -> bool:
+        """Tell whether an execution is booked, of whichever order; it is known as long as its order is."""
+        return execution_id in self._booked
 
     def deny(self, order: Order, denied: Denied) -> None:
         """Record that our own risk refused; the order never leaves."""
@@ -249,7 +256,9 @@ class OrderBook:
         order.book.open_count -= 1
         self._ended.append(order)
         if len(self._ended) > ENDED_KEPT:
-            del self.orders[self._ended.popleft().id]
+            forgotten = self._ended.popleft()
+            del self.orders[forgotten.id]
+            self._booked.difference_update(forgotten.executions)
         if order.counted:
             self._count(order, ZERO)
         if order.is_exit:  # its sibling may live on

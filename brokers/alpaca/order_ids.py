@@ -1,6 +1,7 @@
 """Our ids and the venue's: orders carry ours as `client_order_id`, but the venue makes one up for the legs of a group.
 
-A leg is therefore known by its place in its parent: the take-profit is our `-tp`, the stop-loss our `-sl`.
+A leg is therefore known by its place in its parent: the take-profit is our `-tp`, the stop-loss our `-sl`. What has
+replaced a leg stands in the same place and is another order, with the id that its amendment gave it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class OrderIds:
         our_id = our_id or self.ours(record)
         self._venue[our_id], self._ours[record.id] = record.id, our_id
         for leg in record.legs or ():
-            leg_id = our_id + leg_suffix(leg)
+            leg_id = self.ours(leg) if leg.replaces else our_id + leg_suffix(leg)
             self._venue[leg_id], self._ours[leg.id] = leg.id, leg_id
 
     def venue(self, our_id: str) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 from brokers.alpaca.book import Book
 from brokers.alpaca.catch_up import CatchUp
 from brokers.alpaca.limiter import Sleep
-from brokers.alpaca.records import STATUSES, OrderRecord
+from brokers.alpaca.records import STATUSES, OrderRecord, leg_suffix
 from brokers.alpaca.rest import NoAnswer, Rest
 from brokers.alpaca.settlement import Settlement
 from engine.clock import Clock
@@ -72,13 +72,21 @@ class Resolver:
             parent = await self._ask("/v2/orders:by_client_order_id", {"client_order_id": order_id[:-3]})
             if not isinstance(parent, OrderRecord):
                 return parent
-            ids.learn(await self._settlement.with_legs(parent))
+            parent = await self._settlement.with_legs(parent)
+            ids.learn(parent)
             if ids.venue(order_id) is None:
-                return "absent"
+                return await self._replaced_leg(parent, order_id[-3:])
         venue_id = ids.venue(order_id)
         if venue_id is not None:
             return await self._ask(f"/v2/orders/{venue_id}", {"nested": "true"})
         return await self._ask("/v2/orders:by_client_order_id", {"client_order_id": order_id})
+
+    async def _replaced_leg(self, parent: OrderRecord, suffix: str) -> Found:
+        """Return the leg that was first in its place: each order that has replaced another one names it."""
+        found: Found = next((leg for leg in parent.legs or () if leg_suffix(leg) == suffix), "absent")
+        while isinstance(found, OrderRecord) and found.replaces:
+            found = await self._ask(f"/v2/orders/{found.replaces}", {})
+        return found
 
     async def locate(self, order_id: str) -> str | None:
         """Return the venue's id of an order, asked for until there is an answer; None when the venue knows none.

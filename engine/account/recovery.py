@@ -74,7 +74,7 @@ class Reconciler:
         missing = tuple(
             msgspec.structs.replace(fill, ts_recv_ns=now)
             for fill in state.fills
-            if fill.client_order_id in ours and fill.execution_id not in ours[fill.client_order_id].executions
+            if fill.client_order_id in ours and not orders.has_booked(fill.execution_id)
         )
         listed = {order.client_order_id for order in state.open_orders}
         adopted = tuple(

@@ -190,6 +190,18 @@ def test_an_execution_is_booked_once() -> None:
     assert (order.filled_qty, desk.portfolio.position_qty("SPY")) == (10, 10)
 
 
+def test_an_execution_told_again_of_another_order_is_booked_once() -> None:
+    """Whatever a venue calls the order: an execution has happened once."""
+    desk = Desk()
+    first, second = desk.ask("buy", 10), desk.ask("buy", 10)
+    assert desk.fill(first, 4, execution_id="x") is not None
+    assert desk.fill(second, 4, execution_id="x") is None
+    assert desk.fill(second, 4, execution_id="y") is not None
+    assert (first.filled_qty, second.filled_qty) == (4, 4)
+    assert desk.orders.has_booked("x")
+    assert not desk.orders.has_booked("z")
+
+
 @pytest.mark.parametrize("end", ["canceled", "expired", "rejected", "replaced"])
 def test_a_fill_that_comes_after_the_end_is_booked_and_pointed_out(end: OrderStatus) -> None:
     """The shares are ours; the order stays ended and counts no exposure again."""
@@ -424,6 +436,7 @@ def test_a_run_of_any_length_remembers_a_bounded_number_of_ended_orders(monkeypa
     """The oldest are forgotten; a fill that comes for one of those is foreign, one for a kept order is late."""
     monkeypatch.setattr(module, "ENDED_KEPT", 8)
     desk = Desk()
+    desk.fill(desk.ask("buy", 1), 1, execution_id="first")
     ended = []
     for _ in range(100):
         order = desk.ask("buy", 1, **BRACKET)
@@ -433,6 +446,7 @@ def test_a_run_of_any_length_remembers_a_bounded_number_of_ended_orders(monkeypa
     still = desk.ask("buy", 1)
     assert len(desk.orders.orders) == 8 + 1
     assert still.id in desk.orders.orders
+    assert not desk.orders.has_booked("first")
     assert desk.fill(ended[0], 1) is None
     assert desk.fill(ended[-1], 1) == (ended[-1], True)
 

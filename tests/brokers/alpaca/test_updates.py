@@ -299,6 +299,54 @@ async def test_the_end_of_a_leg_makes_the_whole_group_be_read_again(monkeypatch:
         await rig.told("canceled", "o1-sl")
 
 
+MOVED = LEGS[1] | {"id": "venue-o2", "client_order_id": "o2", "status": "new", "replaces": "leg-sl"}
+REPLACED = LEGS[1] | {"status": "replaced", "replaced_by": "venue-o2"}
+
+
+async def test_what_replaces_a_leg_keeps_its_own_id_wherever_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the leg's place; taken for the leg, its fill would be booked on both, or it be canceled as undead."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = record("o1", "filled", order_class="bracket", legs=LEGS)
+        rig.rest.on("POST", ORDERS, (200, order))
+        rig.submit("o1", **PRICES)
+        await rig.told("accepted")
+        rig.rest.on("PATCH", "/v2/orders/leg-sl", (200, MOVED))
+        rig.submit("o2", side="sell", type="stop", stop_price=Decimal(95), replaces="o1-sl")
+        await rig.told("accepted", "o2")
+        shown = order | {"legs": [LEGS[0], MOVED]}
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, shown))
+        rig.rest.on("GET", ORDERS, (200, [shown]))
+        await rig.trades.send(update("replaced", REPLACED))
+        await rig.passing(2)
+        assert rig.states("o1-sl")[-1] == "replaced"
+        await rig.trades.send(fill(MOVED, 100, 100))
+        await until(lambda: rig.fills("o2"))
+        rig.rest.on("GET", FILLS, (200, [activity(MOVED, 100, 100)]))
+        rig.rest.on("GET", "/v2/account", (200, {}))
+        rig.rest.on("GET", "/v2/positions", (200, []))
+        state = await rig.broker.state(0)
+        assert [fill.client_order_id for fill in state.fills] == ["o2"]
+        assert [one.client_order_id for one in state.open_orders] == ["o1-tp", "o2"]
+        assert rig.fills("o1-sl") == []
+
+
+async def test_a_leg_that_was_replaced_before_a_restart_is_found_behind_what_replaced_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed between the amendment and its event: the group lists only the new stop, twice moved by now."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        again = MOVED | {"id": "venue-o3", "client_order_id": "o3", "replaces": "venue-o2"}
+        parent = record("o1", "filled", order_class="bracket", legs=[LEGS[0], again])
+        rig.rest.on("GET", "/v2/orders:by_client_order_id", (200, parent))
+        rig.rest.on("GET", "/v2/orders/venue-o2", (200, MOVED | {"status": "replaced"}))
+        rig.rest.on("GET", "/v2/orders/leg-sl", (200, REPLACED))
+        rig.broker.resolve(["o1-sl"])
+        await rig.told("replaced", "o1-sl")
+        assert rig.states("o3") == []
+
+
 async def test_a_rejected_parent_takes_its_legs_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """Legs that nobody will ever hold must not count as open."""
     async with broker_rig(monkeypatch) as rig:
