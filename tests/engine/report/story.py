@@ -26,6 +26,7 @@ from engine.events import (
     StrategyHalted,
     TradingStateChanged,
 )  # fmt: skip
+from engine.portfolio import split_shares
 
 START_NS = 1_549_895_400_000_000_000  # 2019-02-11 09:30 New York
 CONFIG: dict[str, Any] = {
@@ -98,12 +99,11 @@ class Story:
         """Whole positions only: what is not whole afterwards is the caller's business."""
         self.records.append(CorporateAction(symbol, self.ts_ns, self.ts_ns, "split", new, old))
         self.marks[symbol] = self.marks[symbol] * old / new
-        for key in self.held:
-            if key[1] == symbol:
-                raw = self.held[key] * new / old
-                kept = Decimal(int(raw))
-                cash = ((raw - kept) * Decimal(repr(self.marks[symbol]))).quantize(Decimal("0.01"))
-                self._book(key[0], symbol, kept - self.held[key], cash)
+        before = {strategy: qty for (strategy, name), qty in self.held.items() if name == symbol}
+        shares = split_shares([*before.values()], new, old)
+        for (strategy, qty), kept in zip(before.items(), shares, strict=True):
+            cash = ((qty * new / old - kept) * Decimal(repr(self.marks[symbol]))).quantize(Decimal("0.01"))
+            self._book(strategy, symbol, kept - qty, cash)
 
     def dividend(self, symbol: str, amount: str) -> None:
         paid = Decimal(amount)
