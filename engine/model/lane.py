@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from engine.errors import ModelError
@@ -109,7 +110,7 @@ class Lane:
         if outputs is None:
             return self.outlet.fail(ts_ns, took_ns, due.rows, due.ts_event_ns, reason)
         found = self.judged(due, outputs, took_ns)
-        self.scorer.settle(due)
+        self.settle(due)
         return found
 
     def tried(self, due: Due) -> tuple[Floats | None, str]:
@@ -118,6 +119,13 @@ class Lane:
             return self.scorer.outputs(due), ""
         except ModelError as error:
             return None, str(error)
+
+    def settle(self, due: Due) -> None:
+        """Do what can be done for the next bars; where that fails, they are read with their whole windows."""
+        try:
+            self.scorer.settle(due)
+        except ModelError as error:
+            structlog.get_logger().warning("a state could not be prepared", model=self.name, error=str(error))
 
     def judged(self, due: Due, outputs: Floats, took_ns: int) -> list[Published]:
         """Return what goes out for outputs, and what their health asks for before that."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
 import structlog
 
 from engine.clock import Clock
-from engine.errors import ModelError
 from engine.events import Backfill, Bar, InboxEvent, ModelStatus, Signal
 from engine.model.backends import Floats
 from engine.model.lane import Lane
@@ -161,11 +161,10 @@ class LiveLane:
         took_ns = self._clock.monotonic_ns() - began_ns
         self._tell(due, outputs, reason, took_ns)
         if outputs is not None:
-            lane.scorer.settle(due)
+            self._settle(lane, due)
         if self._clock.monotonic_ns() - began_ns > TOO_LONG_NS:
             self.inline = False
             self.counts["moved_to_thread"] += 1
-        self._checkpoint(due.ts_ns)
 
     def _run_on_thread(self, due: Due, began_ns: int) -> None:
         loop = asyncio.get_running_loop()
@@ -181,19 +180,26 @@ class LiveLane:
 
     def _score(self, due: Due, began_ns: int, number: int, loop: asyncio.AbstractEventLoop) -> None:
         """Score on the thread, tell the loop, and then do what can be done ahead."""
-        scorer = self.lane.scorer
-        outputs, reason = self.lane.tried(due)
-        call = loop.call_soon_threadsafe
-        try:
-            call(self._on_scored, due, outputs, reason, self._clock.monotonic_ns() - began_ns, number)
+        lane = self.lane
+        outputs, reason = lane.tried(due)
+        with suppress(RuntimeError):  # the loop is gone, and with it whoever would want the scores
+            took_ns = self._clock.monotonic_ns() - began_ns
+            loop.call_soon_threadsafe(self._on_scored, due, outputs, reason, took_ns, number)
             if outputs is not None:
-                scorer.settle(due)
-                self._checkpoint(due.ts_ns)
-        except ModelError as error:
-            structlog.get_logger().warning("a state could not be prepared", model=self.lane.name, error=str(error))
-        except RuntimeError:
-            return  # the loop is gone, and with it whoever would want the scores
-        call(self._on_idle)
+                self._settle(lane, due)
+            loop.call_soon_threadsafe(self._on_idle)
+
+    def _settle(self, lane: Lane, due: Due) -> None:
+        """Do what can be done ahead, in the loop or on the thread; write a streaming model's state once a minute."""
+        lane.settle(due)
+        streaming, scorer = lane.scorer.streaming, lane.scorer
+        if streaming is None or lane is not self.lane or due.ts_ns - self._checked_ns < CHECKPOINT_S * 1e9:
+            return
+        self._checked_ns = due.ts_ns
+        try:
+            streaming.save(self._state_file, scorer.bundle.sha256, scorer.symbols)
+        except OSError as error:  # a restart begins the state anew, and a full disk is told by others too
+            structlog.get_logger().warning("a state could not be written", model=lane.name, error=str(error))
 
     def _on_scored(self, due: Due, outputs: Floats | None, reason: str, took_ns: int, number: int) -> None:
         if number != self._pass:
@@ -280,13 +286,6 @@ class LiveLane:
         self.lane = lane
         lane.outlet.take_over(bundle.card, bundle.sha256)
         return ModelStatus(lane.name, now, now, state, reason=reason, sha256=bundle.sha256)
-
-    def _checkpoint(self, ts_ns: int) -> None:
-        """Write a streaming model's state once a minute; a restart goes on from it through the journal."""
-        streaming, scorer = self.lane.scorer.streaming, self.lane.scorer
-        if streaming is not None and ts_ns - self._checked_ns >= CHECKPOINT_S * 1e9:
-            self._checked_ns = ts_ns
-            streaming.save(self._state_file, scorer.bundle.sha256, scorer.symbols)
 
     def shut(self) -> None:
         """Wait for nothing more."""

@@ -194,6 +194,36 @@ async def test_a_program_that_raises_is_a_failed_pass_wherever_it_runs(desk: Any
     d.one.shut()
 
 
+@pytest.mark.parametrize("inline", [True, False])
+async def test_what_cannot_be_read_ahead_costs_no_score(desk: Any, inline: bool) -> None:
+    """Neither the loop nor the thread ends with it; the next bar's window is read whole."""
+    d = desk(inline=inline, ttl_s=1e6)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("no state like this")
+
+    d.one.lane.scorer._carrier.settle = fail
+    for count in range(nets.LOOKBACK + 3):
+        d.fill(1)
+        async with asyncio.timeout(5):
+            await d.one.idle.wait()
+            while len(d.signals()) < 3 * (count - nets.LOOKBACK + 1):
+                await asyncio.sleep(0)
+    assert len(d.signals()) == 9
+    assert d.statuses() == []
+    d.one.shut()
+
+
+async def test_a_state_that_cannot_be_written_costs_no_score(tmp_path: Path) -> None:
+    """A full disk is told in the log, and the model goes on; its sibling writes one below."""
+    (tmp_path / "file").write_text("no folder")
+    made = nets.bundle(tmp_path, state_mode="streaming", reset_rule="never", lookback=2)
+    d = Desk(tmp_path / "file", made)
+    d.one.inline = True
+    d.fill(6)
+    assert d.signals()
+
+
 async def test_a_challenger_that_raises_anything_is_a_failed_challenger(tmp_path: Path) -> None:
     """The champion trades on, in the event loop, whatever the other's code does."""
     other = nets.bundle(tmp_path, nets.Linear(3, nets.LOOKBACK), stem="other", name="other")
