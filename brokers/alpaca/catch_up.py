@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from brokers.alpaca.book import Book
-from brokers.alpaca.executions import Execution
+from brokers.alpaca.executions import Execution, inferred_id
 from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.order_json import plain
 from brokers.alpaca.records import ZERO, FillRecord, OrderRecord, instant_ns
@@ -178,7 +178,7 @@ class CatchUp:
                 self._infer(record, order_id)
 
     def _infer(self, record: OrderRecord, order_id: str) -> None:
-        """Book the rest of an order as one execution, under an id that the same order always gives."""
+        """Book the rest of an order, as one execution for each interval of it that nobody told."""
         book = self._book
         qty = book.missing_qty(record)
         price = self._inferred_price(record, order_id, qty)
@@ -187,8 +187,11 @@ class CatchUp:
             return
         book.count("inferred fills")
         book.log.error("an execution inferred from its order", order=order_id, qty=str(qty), price=str(price))
-        one = Execution(order_id, f"{record.id}/{record.filled}", qty, price, record.filled)
-        book.tell_fills(book.executions.book([one]), record.symbol, record.side, record.ts_ns(0))
+        rest = [
+            Execution(order_id, inferred_id(record.id, high), high - low, price, high)
+            for low, high in book.executions.gaps(order_id, record.filled)
+        ]
+        book.tell_fills(book.executions.book(rest), record.symbol, record.side, record.ts_ns(0))
 
     def _inferred_price(self, record: OrderRecord, order_id: str, qty: Decimal) -> Decimal | None:
         """Return the price at which the rest makes the order's average what the venue says it is."""

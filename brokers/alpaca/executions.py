@@ -2,13 +2,14 @@
 
 An execution fills one interval of its order's quantity, from what was filled before it to the cumulative quantity after
 it. The stream and the account's activities may name it by different ids, but agree on the interval, so each is known by
-either: no id comes twice, and no interval is filled twice.
+either: no id comes twice, and no interval is filled twice. A journal holds no intervals but those of executions that
+were inferred.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 ZERO = Decimal(0)
@@ -24,33 +25,54 @@ class Execution(NamedTuple):
     cum_qty: Decimal | None
 
 
+def inferred_id(venue_id: str, cum_qty: Decimal) -> str:
+    """Return the id of an execution that is inferred from its order: the same order always gives the same."""
+    return f"{venue_id}/{cum_qty}"
+
+
+def _inferred_cum(execution_id: str) -> Decimal | None:
+    """Return what the order had filled after an execution that was inferred, None of any other."""
+    try:
+        cum_qty = Decimal(execution_id.rpartition("/")[2]) if "/" in execution_id else None
+    except InvalidOperation:
+        return None
+    return cum_qty if cum_qty is not None and cum_qty.is_finite() else None
+
+
 class _Filled:
     """What is booked of one order: `placed` are intervals with their ids, `loose` executions without a known place.
 
-    `value` is the sum of quantity times price.
+    `qty` and `value` are the sums of quantity, and of quantity times price, that were booked; `cum` is the most that
+    any source has called the order's filled quantity.
     """
 
-    __slots__ = ("loose", "placed", "value")
+    __slots__ = ("cum", "loose", "placed", "qty", "value")
 
     def __init__(self) -> None:
         self.placed: list[tuple[Decimal, Decimal, str]] = []
         self.loose: dict[str, tuple[Decimal, Decimal]] = {}
-        self.value = ZERO
+        self.cum = self.qty = self.value = ZERO
 
     def knows(self, execution_id: str) -> bool:
         return execution_id in self.loose or any(execution_id == known for _, _, known in self.placed)
 
-    def qty(self) -> Decimal:
-        return _length([(low, high) for low, high, _ in self.placed]) + sum((q for q, _ in self.loose.values()), ZERO)
+    def add(self, qty: Decimal, price: Decimal) -> None:
+        self.qty += qty
+        self.value += qty * price
 
-    def free(self, low: Decimal, high: Decimal) -> Decimal:
-        """Return how much of an interval is not filled yet."""
-        inside = [(max(low, bottom), min(high, top)) for bottom, top, _ in self.placed]
-        return high - low - _length([(bottom, top) for bottom, top in inside if bottom < top])
+    def free(self, low: Decimal, high: Decimal) -> list[tuple[Decimal, Decimal]]:
+        """Return the parts of an interval that no execution is known to fill."""
+        found, reached = [], low
+        for bottom, top in sorted([*((bottom, top) for bottom, top, _ in self.placed), (high, high)]):
+            if reached < min(bottom, high):
+                found.append((reached, min(bottom, high)))
+            reached = max(reached, top)
+        return found
 
     def holder(self, low: Decimal, high: Decimal) -> str:
-        """Return the id of the execution that fills the interval's end."""
-        return next((known for bottom, top, known in self.placed if bottom < high <= top), "")
+        """Return the id of the execution that fills the interval's end, or of one whose place is not known."""
+        known = next((known for bottom, top, known in self.placed if bottom < high <= top), "")
+        return known or next(iter(self.loose), self.placed[-1][2] if self.placed else "")
 
 
 class Executions:
@@ -63,34 +85,47 @@ class Executions:
         """Take an execution as booked that a journal tells of."""
         filled = self._orders.setdefault(order_id, _Filled())
         if not filled.knows(execution_id):
-            filled.loose[execution_id] = (qty, price)
-            filled.value += qty * price
+            cum_qty = _inferred_cum(execution_id)
+            if cum_qty is not None:
+                filled.placed.append((cum_qty - qty, cum_qty, execution_id))
+            else:
+                filled.loose[execution_id] = (qty, price)
+            filled.add(qty, price)
 
     def carry(self, order_id: str, qty: Decimal) -> None:
         """Count as filled what a replacement shows of the order that it replaced; those executions are booked there."""
-        self._orders.setdefault(order_id, _Filled()).placed.append((ZERO, qty, ""))
+        filled = self._orders.setdefault(order_id, _Filled())
+        filled.placed.append((ZERO, qty, ""))
+        filled.qty += qty
 
     def filled_qty(self, order_id: str) -> Decimal:
         """Return how much of an order is booked."""
         filled = self._orders.get(order_id)
-        return filled.qty() if filled is not None else ZERO
+        return filled.qty if filled is not None else ZERO
 
     def value(self, order_id: str) -> Decimal:
         """Return the sum of quantity times price of what is booked of an order."""
         filled = self._orders.get(order_id)
         return filled.value if filled is not None else ZERO
 
+    def gaps(self, order_id: str, cum_qty: Decimal) -> list[tuple[Decimal, Decimal]]:
+        """Return the intervals of what an order has filled that no execution is known to fill."""
+        return self._orders.setdefault(order_id, _Filled()).free(ZERO, cum_qty)
+
     def book(self, executions: Iterable[Execution]) -> list[tuple[Execution, Decimal, bool]]:
         """Take executions in; return each under the id it is known by, with its booked quantity and whether it is new.
 
-        What covers an interval only in part is booked for the rest alone.
+        What covers an interval only in part is booked for the rest alone, and what has no known place, journaled or
+        inferred, counts first: no order is booked for more than a source says that it has filled.
         """
         told = list(executions)
         for one in told:  # first by id, so that what is left over is matched among the rest only
             filled = self._orders.setdefault(one.order_id, _Filled())
-            if one.cum_qty is not None and one.execution_id in filled.loose:
-                del filled.loose[one.execution_id]
-                filled.placed.append((one.cum_qty - one.qty, one.cum_qty, one.execution_id))
+            if one.cum_qty is not None:
+                filled.cum = max(filled.cum, one.cum_qty)
+                if one.execution_id in filled.loose:
+                    del filled.loose[one.execution_id]
+                    filled.placed.append((one.cum_qty - one.qty, one.cum_qty, one.execution_id))
         return [self._book_one(one) for one in told]
 
     def _book_one(self, one: Execution) -> tuple[Execution, Decimal, bool]:
@@ -99,28 +134,20 @@ class Executions:
             return one, one.qty, False
         if one.cum_qty is None:
             filled.loose[one.execution_id] = (one.qty, one.price)
-            filled.value += one.qty * one.price
+            filled.add(one.qty, one.price)
             return one, one.qty, True
         low, high = one.cum_qty - one.qty, one.cum_qty
-        free = filled.free(low, high)
+        free = sum((top - bottom for bottom, top in filled.free(low, high)), ZERO)
         if free <= 0:
             return one._replace(execution_id=filled.holder(low, high)), one.qty, False
         for known, (qty, price) in filled.loose.items():
-            if qty == one.qty and price == one.price:
+            if price == one.price and qty in (one.qty, free):
                 del filled.loose[known]
                 filled.placed.append((low, high, known))
                 return one._replace(execution_id=known), one.qty, False
+        new_qty = min(free, filled.cum - filled.qty)
+        if new_qty <= 0:
+            return one._replace(execution_id=filled.holder(low, high)), one.qty, False
         filled.placed.append((low, high, one.execution_id))
-        filled.value += free * one.price
-        return one, free, True
-
-
-def _length(intervals: list[tuple[Decimal, Decimal]]) -> Decimal:
-    """Return what the intervals cover together."""
-    total, reached = ZERO, None
-    for low, high in sorted(intervals):
-        start = low if reached is None else max(low, reached)
-        if high > start:
-            total += high - start
-            reached = high
-    return total
+        filled.add(new_qty, one.price)
+        return one, new_qty, True

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.alpaca.executions import Execution, Executions
+from brokers.alpaca.executions import Execution, Executions, inferred_id
 from brokers.alpaca.records import STATUSES, Frame, UpdateRecord, canonical_symbol
 from engine.errors import BrokerError
 from engine.events import Command, Fill, Link, OrderUpdate
@@ -146,6 +146,32 @@ async def test_where_even_activities_lack_it_one_execution_is_inferred(monkeypat
         await rig.trades.send(fill(order, 20, 60, "103"))
         await until(lambda: rig.broker.counts["orders"].get("repeated executions"))
         assert len(rig.fills()) == 2
+
+
+async def test_a_hole_between_two_fills_is_inferred_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither stream nor activities have it; the end of the order does not wait for ever."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        await rig.trades.send(fill(order, 30, 30, "100"))
+        shown = order | {"status": "filled", "filled_qty": "100", "filled_avg_price": "100.2"}
+        told = update("fill", shown, qty="50", price="100", execution_id="x-venue-o1-100")
+        await rig.trades.send(told)
+        await rig.passing(20)
+        assert rig.fills()[-1] == ("venue-o1/50", "20", "101")  # 80 x 100 + 20 x 101 = 100 x 100.2
+
+
+async def test_a_restart_does_not_book_an_inferred_execution_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal has it whole; the activities have meanwhile the two that it was."""
+    async with broker_rig(monkeypatch) as rig:
+        rig.broker.know([Fill("venue-o1/100", "o1", "SPY", "buy", Decimal(100), Decimal("100.5"), Decimal(0), 0, 0)])
+        await rig.connected()
+        order = record("o1", "filled", filled_qty="100", filled_avg_price="100.5")
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order))
+        rig.rest.on("GET", FILLS, (200, [activity(order, 40, 40, "100.2"), activity(order, 60, 100, "100.7")]))
+        found = await rig.broker._catch_up.fills(0)
+        assert {fill.execution_id for fill in found} == {"venue-o1/100"}
+        assert rig.fills() == []
 
 
 async def test_a_fill_after_the_cancel_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +330,7 @@ REPLACED = LEGS[1] | {"status": "replaced", "replaced_by": "venue-o2"}
 
 
 async def test_what_replaces_a_leg_keeps_its_own_id_wherever_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stands in the leg's place; taken for the leg, its fill would be booked on both, or it be canceled as undead."""
+    """It stands in the leg's place; taken for the leg, its fill would be booked on both, or it be canceled as ended."""
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
         order = record("o1", "filled", order_class="bracket", legs=LEGS)
@@ -706,6 +732,64 @@ def test_an_execution_that_overlaps_is_booked_for_the_rest() -> None:
     ledger.book([execution(30, 30, "inferred")])
     [(_, qty, is_new)] = ledger.book([execution(50, 40)])
     assert (qty, is_new, ledger.filled_qty("o")) == (20, True, 50)
+
+
+SPLITS = st.lists(st.tuples(st.integers(1, 40), st.integers(99, 101)), min_size=1, max_size=6)
+
+
+@given(SPLITS, st.lists(st.booleans(), min_size=6, max_size=6), st.integers(0, 6), st.booleans(), st.booleans())
+def test_a_restart_books_what_was_missed_and_nothing_again(
+    splits: list[tuple[int, int]], is_told: list[bool], lived: int, infers: bool, other_ids: bool
+) -> None:
+    """Of `lived` executions some frames came and the rest was inferred, or not; then the activities tell all of them."""
+    cum, told = 0, []
+    for number, (qty, price) in enumerate(splits):
+        cum += qty
+        told.append(execution(cum, qty, f"e{number}", price))
+    first, second, journal = Executions(), Executions(), []
+    seen = [one for one, came in zip(told[:lived], is_told, strict=False) if came]
+    journal += first.book(seen)
+    if infers and told[:lived]:
+        filled = told[:lived][-1].cum_qty
+        assert filled is not None
+        gaps = first.gaps("o", filled)
+        journal += first.book(
+            [Execution("o", inferred_id("v", high), high - low, Decimal(100), high) for low, high in gaps]
+        )
+        assert first.filled_qty("o") == filled
+    for one, qty, is_new in journal:
+        assert is_new
+        second.know("o", one.execution_id, qty, one.price)
+    for _ in range(2):
+        again = [one._replace(execution_id=f"u-{one.execution_id}") if other_ids else one for one in told]
+        booked = second.book(again)
+        assert second.filled_qty("o") == cum
+        known = {one.execution_id for one, *_ in journal}
+        assert known <= {one.execution_id for one, *_ in booked}
+
+
+def test_an_inferred_execution_is_known_again_by_the_place_in_its_id() -> None:
+    """The journal tells of it with nothing else; what only looks like such an id has no place, and counts all the same."""
+    told = [execution(40, 40, "u1", 99), execution(100, 60, "u2", 101)]
+    for name in ("venue-o/100", "venue-o/NaN", "venue/o", "plain"):
+        ledger = Executions()
+        ledger.know("o", name, Decimal(100), Decimal(100))
+        assert [(one.execution_id, is_new) for one, _, is_new in ledger.book(told)] == [(name, False)] * 2
+        [(one, qty, is_new)] = ledger.book([execution(130, 30, "u3")])
+        assert (one.execution_id, qty, is_new, ledger.filled_qty("o")) == ("u3", 30, True, 130)
+
+
+def test_what_was_booked_for_the_rest_alone_is_known_again_by_the_rest() -> None:
+    """Its journaled quantity is not its own; under another id only that and its price tell what it is."""
+    ledger = Executions()
+    ledger.know("o", "venue-o/30", Decimal(30), Decimal(100))
+    ledger.know("o", "e50", Decimal(20), Decimal(102))
+    told = [execution(10, 10, "u1", 99), execution(50, 40, "u2", 102)]
+    assert [(one.execution_id, is_new) for one, _, is_new in ledger.book(told)] == [
+        ("venue-o/30", False),
+        ("e50", False),
+    ]
+    assert ledger.filled_qty("o") == 50
 
 
 # --- words and recorded payloads -------------------------------------------------------------------------------------
