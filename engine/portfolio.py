@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from engine.errors import InvariantError
 from engine.events import AccountOpened, CorporateAction, Fill, exact
 from engine.market import ZERO, Market
+from engine.ticks import PRICE_MAX, PRICE_MIN
 
 if TYPE_CHECKING:
     from engine.orders import Order
@@ -200,7 +201,7 @@ class Portfolio:
 
     def mark(self, market: Market, price: float) -> bool:
         """Move the account with a new price of a symbol; return whether a loss limit needs a look."""
-        if 0.0 < price < inf:  # else it is malformed, and values nothing
+        if PRICE_MIN <= price < PRICE_MAX:  # else it is malformed, and values nothing
             if market.worst_qty:
                 change = price - market.mark
                 if not -inf < change < inf:  # its first price: what was asked for had no exposure yet

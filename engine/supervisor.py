@@ -234,7 +234,7 @@ class Supervisor:
             if module in own and module != Strategy.__module__:
                 where = f" at line {line.tb_lineno} of {line.tb_frame.f_code.co_name}"
             line = line.tb_next
-        reason, told = self.masked(f"{type(error).__name__}: {error}{where}"), self.masked(encode(event).decode())
+        reason, told = self.masked(f"{_said(error)}{where}"), self.masked(encode(event).decode())
         self.apply([StrategyHalted(name, desk.now_ns, "exception", reason, told)])
 
     def _cancel_entries(self, reason: str, strategy: str | None = None) -> None:
@@ -367,3 +367,12 @@ class Supervisor:
             if due > now_ns:
                 return due
             session = self._sessions.at(session.extended_close_ns)
+
+
+def _said(error: BaseException) -> str:
+    """Return what an author's exception says, in characters that a journal can hold."""
+    try:
+        said = str(error)
+    except Exception as wrong:  # to be told is the author's code too
+        said = f"(what it says raises {type(wrong).__name__})"
+    return f"{type(error).__name__}: {said}".encode("utf-8", "backslashreplace").decode()

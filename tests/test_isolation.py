@@ -137,6 +137,36 @@ def test_a_strategy_that_calls_exit_ends_nobody_but_itself() -> None:
     assert not [record for record in records if isinstance(record, Approved)]
 
 
+class UnspeakableError(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+class Mutters(Strategy):
+    """Raises what is hard to write down."""
+
+    errors: ClassVar[list[Exception]] = [ValueError("\ud800"), UnspeakableError()]
+    number: int = 0
+
+    def on_bar(self, bar: Bar) -> None:
+        raise self.errors[self.number]
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(0, "ValueError: \\ud800 at line "), (1, "UnspeakableError: (what it says raises RuntimeError) at line ")],
+)
+def test_an_exception_that_cannot_be_written_halts_as_any_other(number: int, reason: str) -> None:
+    """Half a character, or a text that raises in its turn, are the author's too."""
+    tree = configuration(HeldFeed.hold([bar("AAA", 0, 100.0)]), strategies=[strategy(Mutters, number=number)])
+    records, _ = replayed(tree)
+    (halted,) = [record for record in records if isinstance(record, StrategyHalted)]
+    assert halted.reason.startswith(reason)
+    assert lines([halted])
+
+
 def test_what_a_raising_handler_had_asked_for_does_not_go_out() -> None:
     """An author whose code fails half-way does not trade on the half."""
     tree = configuration(HeldFeed.hold([bar("AAA", m, 100.0) for m in range(3)]), strategies=[strategy(Half)])

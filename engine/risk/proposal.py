@@ -15,7 +15,7 @@ from engine.market import ZERO
 from engine.orders import Order, OrderBook
 from engine.portfolio import Portfolio, Position
 from engine.risk.limits import RiskLimits
-from engine.ticks import NANO, ONE, PRICE_MAX, tick_size
+from engine.ticks import NANO, ONE, PRICE_MAX, PRICE_MIN, tick_size
 
 AUCTIONS: Final = frozenset({"opg", "cls"})
 OPENING: Final = frozenset({"bracket", "oto"})
@@ -109,9 +109,9 @@ class Proposal:
         found = market.reference(now_ns)
         price: float
         self.reference: Literal["quote", "trade", "bar", "mark"]
-        self.fresh = found is not None and found[0] < PRICE_MAX
+        self.fresh = found is not None and PRICE_MIN <= found[0] < PRICE_MAX
         price, self.reference = found if found is not None and self.fresh else (market.mark, "mark")
-        self.reference_price = exact(price) if 0 < price < PRICE_MAX else ZERO
+        self.reference_price = exact(price) if PRICE_MIN <= price < PRICE_MAX else ZERO
 
     def measure(self, pricing: Pricing) -> None:
         """Compute what the controls compare; the numbers of the intent are known to be sound."""
