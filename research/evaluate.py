@@ -178,23 +178,35 @@ def log_loss(probabilities: Floats, truth: Ints) -> float:
     return float(-np.log(np.clip(probabilities[np.arange(len(truth)), truth], 1e-12, None)).mean())
 
 
-def bootstrap_superiority(one: Floats, other: Floats, seed: int, blocks: int = 20, draws: int = 2000) -> float:
+def bootstrap_superiority(one: Floats, other: Floats, seed: int, draws: int = 2000) -> float:
     """Return the probability that the mean of `one` is above that of `other`, paired, by the stationary bootstrap.
 
-    Source: Politis, D. N. and Romano, J. P. (1994), The Stationary Bootstrap, Journal of the American Statistical
-    Association 89(428), 1303-1313, with blocks of this mean length.
+    Blocks have the mean length n^(1/3). Resampling around a mean that is itself estimated makes means vary too little,
+    by (2b - 1) / n of the variance for blocks of b; and that variance is itself estimated, on as few degrees of freedom
+    as its weights leave. Both are made up for, so that one of two equals is called better with 95 % in 5 % of cases
+    where periods do not depend on each other; tried from 20 of them on.
+
+    Sources: Politis, D. N. and Romano, J. P. (1994), The Stationary Bootstrap, Journal of the American Statistical
+    Association 89(428), 1303-1313. Politis, D. N. and White, H. (2004), Automatic Block-Length Selection for the
+    Dependent Bootstrap, Econometric Reviews 23(1), 53-70: the order of the length, and the weights (1 - 1/b)^k of the
+    autocovariances. Lazarus, E., Lewis, D. J., Stock, J. H. and Watson, M. W. (2018), HAR Inference: Recommendations
+    for Practice, Journal of Business & Economic Statistics 36(4), 541-559: Student's t with these degrees of freedom.
     """
     gap = one - other
     count = len(gap)
     if count < 2:
         return 0.5
     draw = np.random.default_rng(seed)
+    block = count ** (1 / 3)
     starts = draw.integers(0, count, (draws, count))
-    fresh = draw.random((draws, count)) < 1 / min(blocks, count)
+    fresh = draw.random((draws, count)) < 1 / block
     fresh[:, 0] = True
     since = np.maximum.accumulate(np.where(fresh, np.arange(count), 0), axis=1)
     rows = (np.take_along_axis(starts, since, axis=1) + np.arange(count) - since) % count
-    means = gap[rows].mean(axis=1)
+    square = (1 - 1 / block) ** 2
+    freedom = count * (1 - square) / (1 + square)
+    wider = np.sqrt(count / (count - 2 * block + 1) * freedom / draw.chisquare(freedom, draws))
+    means = gap.mean() + (gap[rows].mean(axis=1) - gap.mean()) * wider
     return float((means > 0).mean() + 0.5 * (means == 0).mean())
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from research.evaluate import History
     from research.outcome import Outcome
 
-PERIODS_MIN = 20
+PERIODS_MIN = 60
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -48,12 +48,12 @@ def test_a_challenger_that_is_no_better_is_not_promoted_and_the_record_says_why(
 
 def test_a_walk_is_judged_by_its_last_model_where_nobody_was_trained(tmp_path: Path) -> None:
     """Those of earlier folds are not what would be traded: the same walk again is no better and no worse."""
-    walk = ("walk_forward.train_bars=150", "walk_forward.test_bars=60")
+    walk = ("walk_forward.train_bars=150", "walk_forward.test_bars=80")
     for _ in range(2):
         decision = retrain(training(tmp_path, random_walk(bars=500), *walk))
     assert decision.reason.endswith("the probability that it is better is 50.0%, and 60% is wanted")
     assert decision.challenger_mean == decision.champion_mean
-    assert 20 <= decision.periods <= 60
+    assert 60 <= decision.periods <= 80
 
 
 def test_a_model_of_texts_has_no_gate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +82,7 @@ def test_only_periods_that_are_new_to_both_models_count(tmp_path: Path) -> None:
     retrain(training(tmp_path, closes, "split.train=0.8", "split.validation=0.17"))
     decision = retrain(training(tmp_path, closes))
     assert not decision.promoted
-    assert "periods are new to both models; at least 20 are wanted" in decision.reason
+    assert "periods are new to both models; at least 60 are wanted" in decision.reason
 
 
 def test_what_earns_nothing_cannot_be_compared(tmp_path: Path) -> None:
