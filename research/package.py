@@ -22,6 +22,7 @@ from research.targets import Floats
 
 GOLDEN_WINDOWS, POINTS_MAX, QUANTILES = 8, 500, 21
 CLASS_NAMES = {2: ("down", "up"), 3: ("down", "flat", "up")}
+MEDIAN_NAMES = ("below", "above")
 MEANINGS = {"forward_return": "return", "volatility": "volatility", "reconstruction": "reconstruction"}
 
 
@@ -61,7 +62,8 @@ def _outputs(config: TrainConfig) -> tuple[Output, ...]:
     horizon_ns = config.target.horizon_bars * interval_ns(config.data.bar)
     classes = len(config.target.values)
     if classes:
-        return tuple(Output(name, "probability", horizon_ns) for name in CLASS_NAMES[classes])
+        names = MEDIAN_NAMES if config.target.use == "above_median" else CLASS_NAMES[classes]
+        return tuple(Output(name, "probability", horizon_ns) for name in names)
     meaning = MEANINGS[config.target.use]
     return (Output(meaning, meaning, horizon_ns),)  # type: ignore[arg-type]  # its values are the card's own words
 

@@ -36,6 +36,8 @@ SHARE_MIN: Final = 1e-4
 """An empty bin counts as this much, or one value in it would make the index infinite."""
 STRANGERS_SAMPLE: Final = 200
 CALIBRATION_MIN: Final = 200
+CAME_TRUE_BY_RETURN: Final = frozenset({("up",), ("down", "up")})
+"""Names of outputs of which the last came true when the return over their horizon is above zero."""
 
 
 def psi(quantiles: Numbers, values: Numbers) -> float:
@@ -120,12 +122,16 @@ class Health:
         self._settled: deque[tuple[float, float]] = deque(maxlen=kept)
         self._points = np.asarray(card.reference.points if card.reference else (), np.float32)
         self._since = 0
-        output = card.outputs[0]
+        up = card.outputs[-1]
         self._horizon: Horizon | None = None
         if config.calibration_max is not None:
-            if output.meaning != "probability" or not output.horizon_ns:
-                raise ModelError(f"models.health.calibration_max: {card.name!r} predicts no probability at a horizon")
-            self._horizon = Horizon(symbols, output.horizon_ns)
+            is_known = tuple(one.name for one in card.outputs) in CAME_TRUE_BY_RETURN
+            if not is_known or up.meaning != "probability" or not up.horizon_ns:
+                raise ModelError(
+                    f"models.health.calibration_max: returns do not tell how often {card.name!r} was right; that takes "
+                    "a probability 'up', alone or after 'down', at a horizon"
+                )
+            self._horizon = Horizon(symbols, up.horizon_ns)
         self._refuse_what_cannot_be_measured()
 
     def _refuse_what_cannot_be_measured(self) -> None:
@@ -157,7 +163,7 @@ class Health:
             for _, came, predicted in self._horizon.passed(due.ts_ns):
                 known = np.isfinite(came) & np.isfinite(predicted)
                 self._settled.extend(zip(predicted[known].tolist(), (came[known] > 0).tolist(), strict=True))
-            self._horizon.wait(due.ts_ns, due.rows, np.array(outputs[:, 0], np.float64))
+            self._horizon.wait(due.ts_ns, due.rows, np.array(outputs[:, -1], np.float64))
         if self.guard is not None:
             self._ask_guard(due.ts_ns)
         self._since += len(due.rows)

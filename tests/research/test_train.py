@@ -14,7 +14,7 @@ from engine.events import HOUR_NS
 from engine.model.backends import load_backend, read_weights
 from engine.model.bundle import open_bundle
 from research import config as configuration
-from research import ledger
+from research import ledger, package
 from research.config import TrainConfig
 from research.outcome import Outcome
 from research.train import train
@@ -44,7 +44,7 @@ def test_a_bundle_says_what_it_was_trained_on_and_gives_its_golden_answers(tmp_p
     bundle = open_bundle(path, allowed=None, now_ns=0)
     card, fold = bundle.card, outcome.folds[-1]
     assert card.train_span_ns[1] < card.valid_span_ns[0] < card.valid_span_ns[1] < card.test_span_ns[0]
-    assert [output.name for output in card.outputs] == ["down", "up"]
+    assert [output.name for output in card.outputs] == ["below", "above"]
     assert (card.score, card.interval_ns, card.lookback) == ((-1.0, 1.0), HOUR_NS, 4)
     newest = outcome.examples.columns[outcome.examples.row[fold.split.train]].astype(np.float64)
     assert card.normalization.center == pytest.approx(newest.mean(axis=0))
@@ -54,6 +54,21 @@ def test_a_bundle_says_what_it_was_trained_on_and_gives_its_golden_answers(tmp_p
     assert card.reference is not None
     assert len(card.reference.feature_quantiles) == 2
     assert card.reference.distance[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ('target.use="direction"', ["down", "up"]), ('target.use="above_median"', ["below", "above"]),
+        ('target.use="triple_barrier"', ["down", "flat", "up"]), ("target.threshold=0.1", ["down", "flat", "up"]),
+    ],
+)  # fmt: skip
+def test_two_classes_are_called_down_and_up_only_where_a_return_tells_them(
+    tmp_path: Path, target: str, names: list[str]
+) -> None:
+    """Health measures the calibration of these names against returns, and of no others."""
+    given = ['target.use="direction"', target] if "threshold" in target else [target]
+    assert [output.name for output in package._outputs(training(tmp_path, None, *given))] == names
 
 
 def test_training_twice_gives_the_same_file_but_for_its_date(tmp_path: Path) -> None:

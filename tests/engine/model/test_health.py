@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,18 +186,31 @@ def test_an_expired_model_is_old() -> None:
     assert "expired_days" in verdict.reason
 
 
-def test_bad_calibration_is_noticed_when_horizons_have_passed() -> None:
-    """Always sure and always wrong."""
-    card = nets.card(outputs=(Output("up", "probability", MINUTE_NS),))
+def calibrated(outputs: Any, moves: Callable[[Any], float], said: Callable[[Any], list[float]]) -> tuple[Any, Health]:
+    """Show 1,000 minutes whose moves follow a probability, 0.1 or 0.9, and what a model said of each before."""
+    card = nets.card(
+        outputs=tuple(Output(name, "probability", MINUTE_NS) for name in outputs), score=(1.0,) * len(outputs)
+    )
     health = watching(card, calibration_max=0.2, calibration_action="halt")
-    verdict = None
-    for minute in range(250):
-        health.take(bar("AAA", minute, 100.0 - minute * 0.1))
+    dice, price, verdict = np.random.default_rng(3), 100.0, None
+    for minute in range(1_000):
+        health.take(bar("AAA", minute, price))
+        likely = dice.choice([0.1, 0.9])
         rows, at_ns = np.array([0]), OPEN_NS + (minute + 1) * MINUTE_NS
         shown = np.zeros((1, 3, nets.LOOKBACK), np.float32)
         due = Due(at_ns, rows, np.array([at_ns]), rows, shown, shown[:, :, -1])
-        verdict = health.observe(due, np.array([[0.95]], np.float32)) or verdict
-    assert (verdict.action, health.measures["calibration"]) == ("halt", pytest.approx(0.95))
+        verdict = health.observe(due, np.array([said(likely)], np.float32)) or verdict
+        price *= 1.001 if dice.random() < moves(likely) else 0.999
+    return verdict, health
+
+
+@pytest.mark.parametrize(("outputs", "said"), [(("up",), lambda p: [p]), (("down", "up"), lambda p: [1 - p, p])])
+def test_bad_calibration_is_noticed_and_good_is_left_alone(outputs: Any, said: Any) -> None:
+    """Once horizons have passed; of two classes the one that means a rise counts, as `onetape train` packs them."""
+    verdict, health = calibrated(outputs, lambda likely: likely, said)
+    assert (verdict.action, health.measures["calibration"]) == ("none", pytest.approx(0.0, abs=0.05))
+    verdict, health = calibrated(outputs, lambda likely: 1 - likely, said)
+    assert (verdict.action, health.measures["calibration"]) == ("halt", pytest.approx(0.8, abs=0.05))
 
 
 @pytest.mark.parametrize("limit", ["drift_psi_max", "drift_ks_max", "prediction_psi_max", "ood_share_max"])
@@ -206,10 +220,19 @@ def test_a_limit_that_the_card_gives_no_reference_for_is_refused(limit: str) -> 
         watching(nets.card(), **{limit: 0.5})
 
 
-def test_calibration_needs_probabilities() -> None:
-    """Of a return nobody can say how often it came true."""
-    with pytest.raises(ModelError, match=r"calibration_max: 'tiny' predicts no probability at a horizon"):
-        watching(nets.card(), calibration_max=0.1)
+@pytest.mark.parametrize(
+    ("names", "meaning", "horizon_ns"),
+    [
+        (("next",), "return", MINUTE_NS), (("up",), "score", MINUTE_NS), (("down", "up"), "probability", 0),
+        (("up", "down"), "probability", MINUTE_NS), (("down", "flat", "up"), "probability", MINUTE_NS),
+        (("below", "above"), "probability", MINUTE_NS), (("negative", "neutral", "positive"), "probability", MINUTE_NS),
+    ],
+)  # fmt: skip
+def test_calibration_needs_a_probability_that_returns_can_judge(names: Any, meaning: Any, horizon_ns: int) -> None:
+    """Of a return, a barrier, a median or a headline nobody can say from returns how often it came true."""
+    outputs = tuple(Output(name, meaning, horizon_ns) for name in names)
+    with pytest.raises(ModelError, match=r"models.health.calibration_max: returns do not tell .* 'tiny' was right"):
+        watching(nets.card(outputs=outputs, score=(1.0,) * len(names)), calibration_max=0.1)
 
 
 # --- through the run -------------------------------------------------------------------------------------------------
