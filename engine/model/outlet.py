@@ -158,9 +158,13 @@ class Outlet:
         if isinstance(event, Signal):
             self._last[self._row[event.symbol]] = event.score
         elif event.state in ("healthy", "degraded", "failed"):
-            self._told = Verdict(event.state, event.action, event.reason)
-            who = "breaker" if event.state == "failed" else "health"
-            self._verdicts = {"breaker": Verdict(), "health": Verdict(), who: self._told}
+            self._told = said = Verdict(event.state, event.action, event.reason)
+            by_health = said.state == "degraded" or said.action not in ("none", "flatten")  # a failure asks no more
+            breaker = said._replace(action="none") if by_health else said
+            self._verdicts = {
+                "breaker": breaker if said.state == "failed" else Verdict(),
+                "health": said._replace(state="degraded") if by_health else Verdict(),
+            }
 
     def judge(self, who: Literal["breaker", "health"], verdict: Verdict, ts_ns: int) -> list[Signal | ModelStatus]:
         """Take a judge's verdict; return what has to be told, if that changes what the model asks for."""
@@ -168,8 +172,13 @@ class Outlet:
         return self.told(ts_ns)
 
     def told(self, ts_ns: int) -> list[Signal | ModelStatus]:
-        """Return the status that all judges together come to, if it is another than before."""
+        """Return the status that all judges together come to, if it is another than before.
+
+        A failure is told whatever else stands; the action is the most severe of all.
+        """
         worst = max(self._verdicts.values(), key=lambda one: (SEVERITY[one.action], one.state != HEALTHY))
+        if self.has_failed and worst.state != "failed":  # its health asks for more than the policy does
+            worst = Verdict("failed", worst.action, f"{self._verdicts['breaker'].reason}; {worst.reason}")
         if worst[:2] == self._told[:2]:
             return []
         self._told = worst

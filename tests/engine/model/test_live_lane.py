@@ -19,6 +19,7 @@ from engine.events import MINUTE_NS, Backfill, ModelStatus, RunStarted, Signal
 from engine.journal import Journal
 from engine.model.deploy import Deployer
 from engine.model.live_lane import LiveLane
+from engine.model.outlet import Verdict
 from engine.model.stage import Stage
 from tests.engine.model import nets
 from tests.runs import OPEN_NS, HeldFeed, bar, configuration, strategy
@@ -380,6 +381,43 @@ async def test_a_file_that_fails_on_probation_is_rolled_back(desk: Any, tmp_path
     assert "on probation" in state.reason
     d.bars()
     assert {one.source for one in d.signals()[-3:]} == {old}
+
+
+@pytest.mark.parametrize("policy", ["hold", "flatten"])
+async def test_a_file_on_probation_that_fails_while_its_health_asks_for_more_is_rolled_back(
+    desk: Any, tmp_path: Path, policy: str
+) -> None:
+    """A restriction that stands already hides no failure."""
+    d = desk(failures_max=2, on_failure=policy, ttl_s=1e6)
+    d.fill()
+    await swapped(d, tmp_path, nets.Fixed(float("nan")))
+    d.one._send(d.one.lane.outlet.judge("health", Verdict("degraded", "shrink", "drift"), 1))
+    d.fill(2)
+    assert [one.state for one in d.statuses()][:3] == ["swapped", "degraded", "rolled_back"]
+    d.bars()
+    assert {one.source for one in d.signals()[-3:]} == {d.one.lane.outlet.sha256[:12]}
+    assert d.one._previous is None
+
+
+async def test_a_failure_is_told_with_the_action_of_whoever_asks_for_most(desk: Any) -> None:
+    """And each of the two is lifted by itself, after a restart too."""
+    d, again = desk(failures_max=1), desk()
+    judge = d.one.lane.outlet.judge
+    shrink, failed = Verdict("degraded", "shrink", "drift"), Verdict("failed", "none", "no numbers")
+    told = [*judge("health", shrink, 1), *judge("breaker", failed, 2)]
+    assert [state_of(one) for one in told] == [("degraded", "shrink"), ("failed", "shrink")]
+    assert told[1].reason == "no numbers; drift"
+    again.one.follow(told[1])
+    for one in (d, again):
+        outlet = one.one.lane.outlet
+        (left,) = outlet.judge("health", Verdict(), 3)
+        assert state_of(left) == ("failed", "none")
+        (left,) = outlet.judge("breaker", Verdict(), 4)
+        assert state_of(left) == ("healthy", "none")
+
+
+def state_of(status: Any) -> tuple[str, str]:
+    return status.state, status.action
 
 
 async def test_a_probation_that_was_passed_is_over(desk: Any, tmp_path: Path) -> None:
