@@ -21,7 +21,7 @@ from engine.clock import Clock
 from engine.events import Backfill, Bar, InboxEvent, ModelStatus, Signal
 from engine.model.backends import Floats
 from engine.model.lane import Lane
-from engine.model.outlet import is_fault
+from engine.model.outlet import Verdict, is_fault
 from engine.model.states import Due
 from engine.model.switching import give_way
 
@@ -56,6 +56,7 @@ class LiveLane:
         self._again = self._is_behind = self._is_held = False
         self._usual = len(lane.scorer.symbols)
         self._previous: Lane | None = None
+        self._health = Verdict()
         self._reads_texts = lane.scorer.card.text is not None
 
     # --- before it begins ------------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ class LiveLane:
 
     def _send(self, found: Sequence[Signal | ModelStatus]) -> None:
         if self._previous is not None and (fault := next(filter(is_fault, found), None)) is not None:
-            found = [self._back(fault)]  # nothing of the file that is on probation is traded by any more
+            found = self._back(fault)  # nothing of the file that is on probation is traded by any more
         for event in found:
             if isinstance(event, ModelStatus):
                 structlog.get_logger().warning(
@@ -266,20 +267,21 @@ class LiveLane:
         self._again, self._probation = False, 0
         self._trust()
         old, outlet = self.lane, self.lane.outlet
+        self._health = outlet.health
         lane.outlet, lane.counts = outlet, outlet.counts
         swapped = self._turn_to(lane, "swapped", "reload")
         self._previous, self._probation = old, outlet.config.probation_count
         self._send([swapped])
         self._trust()
 
-    def _back(self, fault: ModelStatus | Signal) -> ModelStatus:
-        """Go back to the file before."""
+    def _back(self, fault: ModelStatus | Signal) -> list[Signal | ModelStatus]:
+        """Go back to the file before, and to what its health asked for."""
         assert self._previous is not None
         assert isinstance(fault, ModelStatus)
         bad, previous, self._previous = self.lane, self._previous, None
         self._pass += 1  # what is under way is of the other file
-        previous.outlet.absolve()
-        return self._turn_to(previous, "rolled_back", f"{bad.outlet.sha256[:12]} on probation: {fault.reason}")
+        turned = self._turn_to(previous, "rolled_back", f"{bad.outlet.sha256[:12]} on probation: {fault.reason}")
+        return [turned, *previous.outlet.absolve(self._health, turned.ts_recv_ns)]
 
     def _turn_to(self, lane: Lane, state: Literal["swapped", "rolled_back"], reason: str) -> ModelStatus:
         bundle, now = lane.scorer.bundle, self._clock.now_ns()

@@ -103,11 +103,19 @@ class Outlet:
         self._horizon_ns = card.outputs[0].horizon_ns
         self._expires_ns = card.expires_ns
 
-    def absolve(self) -> None:
-        """Forget what its judges had against the file that spoke until now."""
-        self._misses = 0
-        self._verdicts = {"breaker": Verdict(), "health": Verdict()}
-        self._told = Verdict()
+    def absolve(self, health: Verdict, ts_ns: int) -> list[Signal | ModelStatus]:
+        """Forget what its judges had against the file that spoke until now, for `health`, that of the one before.
+
+        Returns what lifts, or puts in its place, what the bad file's status still asks of the corridor.
+        """
+        asked, self._misses, self._told = self._told.action, 0, health
+        self._verdicts = {"breaker": Verdict(), "health": health}
+        return [self.status(ts_ns, health)] if asked != health.action else []
+
+    @property
+    def health(self) -> Verdict:
+        """What the model's health asks for."""
+        return self._verdicts["health"]
 
     @property
     def has_failed(self) -> bool:

@@ -394,9 +394,30 @@ async def test_a_file_on_probation_that_fails_while_its_health_asks_for_more_is_
     d.one._send(d.one.lane.outlet.judge("health", Verdict("degraded", "shrink", "drift"), 1))
     d.fill(2)
     assert [one.state for one in d.statuses()][:3] == ["swapped", "degraded", "rolled_back"]
+    assert state_of(d.statuses()[-1]) == ("healthy", "none")  # so that the corridor lifts what the bad file asked for
+    assert len(d.statuses()) == 4
     d.bars()
-    assert {one.source for one in d.signals()[-3:]} == {d.one.lane.outlet.sha256[:12]}
+    assert {one.source for one in d.signals()[-3:]} == {d.statuses()[-1].sha256[:12]}
     assert d.one._previous is None
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_a_roll_back_puts_back_what_the_health_of_the_file_before_asked_for(
+    desk: Any, tmp_path: Path, meanwhile: bool
+) -> None:
+    """Whether the other file was found to be well meanwhile or not; what stands is told once."""
+    d = desk(failures_max=2, ttl_s=1e6)
+    d.fill()
+    shrink = Verdict("degraded", "shrink", "drift")
+    d.one._send(d.one.lane.outlet.judge("health", shrink, 1))
+    await swapped(d, tmp_path, nets.Fixed(float("nan")))
+    if meanwhile:
+        d.one._send(d.one.lane.outlet.judge("health", Verdict(), 2))
+    d.fill(2)
+    told = ["degraded", "swapped", "healthy", "rolled_back", "degraded"]
+    assert [one.state for one in d.statuses()] == (told if meanwhile else [*told[:2], "rolled_back"])
+    assert state_of(d.statuses()[-1 if meanwhile else 0]) == ("degraded", "shrink")
+    assert d.one.lane.outlet.judge("health", shrink, 3) == []
 
 
 async def test_a_failure_is_told_with_the_action_of_whoever_asks_for_most(desk: Any) -> None:
