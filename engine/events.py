@@ -18,6 +18,8 @@ from engine.account.events import AccountTerms as AccountTerms
 from engine.account.events import Assets as Assets
 from engine.account.events import Reconciliation as Reconciliation
 from engine.event import Event as Event
+from engine.exact import PRICE_MAX as PRICE_MAX
+from engine.exact import PRICE_MIN as PRICE_MIN
 from engine.exact import exact as exact  # whoever reads events turns their prices into money
 
 Side = Literal["buy", "sell"]

@@ -8,6 +8,8 @@ from math import isfinite
 from typing import Final
 
 CONVERSIONS_KEPT: Final = 16_384
+PRICE_MIN: Final = 1e-9  # the finest tick: what costs less has no price, and too many of it would come for a dollar
+PRICE_MAX: Final = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
 
 
 class _Exact(dict[float, Decimal]):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
-from engine.events import exact
+from engine.exact import PRICE_MAX as PRICE_MAX
+from engine.exact import PRICE_MIN as PRICE_MIN
+from engine.exact import exact
 
 ONE: Final = Decimal(1)
-PRICE_MIN: Final = 1e-9  # the finest tick: what costs less has no price, and too many of it would come for a dollar
-PRICE_MAX: Final = 1e12  # beyond any price or quantity, and small enough for exact arithmetic on ticks
 CENT: Final = Decimal("0.01")
 SUB_DOLLAR_TICK: Final = Decimal("0.0001")
 NANO: Final = Decimal("1e-9")

@@ -7,11 +7,9 @@ import math
 from brokers.simulated.hours import Hours
 from brokers.simulated.settings import PaperSettings
 from brokers.simulated.working_order import Offer
-from engine.events import Bar, Quote, Status, Trade
+from engine.events import PRICE_MAX, PRICE_MIN, Bar, Quote, Status, Trade
 
-SMALLEST, LARGEST = 1e-9, 1e12
-"""Prices of which money and quantities can be reckoned exactly: from the finest tick to beyond any price."""
-ANY_PRICE = (SMALLEST, LARGEST)
+ANY_PRICE = (PRICE_MIN, PRICE_MAX)
 
 
 class Conditions:
@@ -48,7 +46,7 @@ class Conditions:
         if low is None and high is None:
             self._bands.pop(status.symbol, None)
         else:
-            self._bands[status.symbol] = (max(low or SMALLEST, SMALLEST), min(high or LARGEST, LARGEST))
+            self._bands[status.symbol] = (max(low or 0.0, PRICE_MIN), min(high or PRICE_MAX, PRICE_MAX))
 
     def band(self, symbol: str) -> tuple[float, float]:
         """Return the lowest and the highest price that the symbol may trade at now."""
