@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import structlog
@@ -20,6 +21,9 @@ ZERO = Decimal(0)
 class Book:
     """Orders between their sending and their end.
 
+    Args:
+        cancel: starts the cancel of an order.
+
     Attributes:
         intents: what was sent in this process, by our ids, legs included.
         successors: the replacement of an order, by ids.
@@ -31,7 +35,9 @@ class Book:
         counts: how often each rare thing happened.
     """
 
-    def __init__(self, clock: Clock, *, ahead_max_ns: int = AHEAD_MAX_NS) -> None:
+    def __init__(
+        self, clock: Clock, *, ahead_max_ns: int = AHEAD_MAX_NS, cancel: Callable[[str], None] | None = None
+    ) -> None:
         self.ids, self.executions = OrderIds(), Executions()
         self.intents: dict[str, Intent] = {}
         self.successors: dict[str, str] = {}
@@ -43,7 +49,7 @@ class Book:
         self.counts: dict[str, int] = {}
         self._told: dict[str, OrderStatus] = {}
         self.publish: Publish | None = None
-        self._clock, self._recv_ns, self._ahead_max_ns = clock, 0, ahead_max_ns
+        self._clock, self._recv_ns, self._ahead_max_ns, self._cancel = clock, 0, ahead_max_ns, cancel
         self.log = structlog.get_logger().bind(broker="alpaca")
 
     def now_ns(self) -> int:
@@ -110,9 +116,19 @@ class Book:
         """Publish those executions that are new."""
         for one, qty, is_new in booked:
             if is_new:
-                self._send(self.as_fill(one, qty, symbol, side, ts_ns))
+                self.tell_fill(self.as_fill(one, qty, symbol, side, ts_ns))
             else:
                 self.count("repeated executions")
+
+    def tell_fill(self, fill: Fill) -> None:
+        """Publish an execution that is new. What replaces its order is canceled: it might fill a second time."""
+        self._send(fill)
+        successor = self.successors.get(fill.client_order_id)
+        while successor is not None and successor not in self.open:
+            successor = self.successors.get(successor)
+        if successor is not None and self._cancel is not None:
+            self.log.error("an order filled while it was being replaced: the replacement is canceled", order=successor)
+            self._cancel(successor)
 
     def as_fill(self, one: Execution, qty: Decimal, symbol: str, side: str, ts_ns: int) -> Fill:
         """Return an execution as an event. Fees are not in it: Alpaca charges them at the end of the day."""

@@ -73,8 +73,7 @@ class CatchUp:
             if is_new:
                 book.count("fills found by REST")
                 book.log.warning("an execution that the stream did not tell", order=fill.client_order_id, qty=str(qty))
-                if book.publish is not None:
-                    book.publish(fill)
+                book.tell_fill(fill)
                 if self._on_untold is not None:
                     book.awaited.add(fill.execution_id)
                     self._on_untold(fill)

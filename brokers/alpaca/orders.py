@@ -75,12 +75,12 @@ class AlpacaBroker:
         self._rest = Rest(
             self._hosts.trading, keys, timeout_s=settings.timeout_s, limiter=limiter, clock=self._clock, sleep=sleep
         )
+        cancel = partial(self.cancel, ts_ns=0)
         # A local server plays its tape at any speed: what it says is never called too early.
-        self._book = Book(self._clock, ahead_max_ns=NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS)
+        ahead_max_ns = NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS
+        self._book = Book(self._clock, ahead_max_ns=ahead_max_ns, cancel=cancel)
         self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._suspect)
-        settlement = self._settlement = Settlement(
-            self._rest, self._book, self._catch_up, cancel=lambda order_id: self.cancel(order_id, 0), sleep=sleep
-        )
+        settlement = self._settlement = Settlement(self._rest, self._book, self._catch_up, cancel=cancel, sleep=sleep)
         self._resolver = Resolver(self._rest, self._book, self._catch_up, settlement, self._clock, sleep=sleep)
         self._sender = Sender(self._rest, self._book, settlement, self._resolver, self._clock, sleep=sleep)
         self._line = TradeLine(self._hosts.trade_updates, keys, self._clock, take=self._take, accompany=self._caught_up)
@@ -233,8 +233,6 @@ class AlpacaBroker:
             self._start(partial(self._catch_up.look_at, follow.look_at))
         if follow.group_of:
             self._start(partial(self._catch_up.look_at_group, follow.group_of))
-        if follow.cancel:
-            self.cancel(follow.cancel, 0)
 
     def _is_early(self, record: OrderRecord) -> bool:
         """Tell whether an update may be of a leg whose parent's answer is still on its way: only that names the leg."""

@@ -32,13 +32,11 @@ class FollowUp(NamedTuple):
         hole: an order with executions that were not told; its own event is told once they are.
         look_at: an order to be read again, because the event says too little.
         group_of: a member of a group whose other members may have changed without a word.
-        cancel: a replacement that might fill a second time what its predecessor has filled meanwhile.
     """
 
     hole: OrderRecord | None = None
     look_at: str = ""
     group_of: str = ""
-    cancel: str = ""
 
 
 def take(book: Book, update: UpdateRecord) -> FollowUp:
@@ -73,10 +71,6 @@ def take(book: Book, update: UpdateRecord) -> FollowUp:
         book.count("unknown events")
         book.log.error("an order event that nobody knows", order=order_id, event_=event)
         return FollowUp(look_at=record.id)
-    successor = book.successors.get(order_id, "")
-    if event in ("fill", "partial_fill") and successor in book.open:
-        book.log.error("an order filled while it was being replaced: the replacement is canceled", order=successor)
-        return FollowUp(cancel=successor)
     if event == "fill":
         book.tell_filled(record, order_id)
     if event == "rejected" and record.replaces:

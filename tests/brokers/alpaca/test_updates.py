@@ -463,6 +463,48 @@ async def test_a_fill_while_being_replaced_cancels_the_replacement(monkeypatch: 
         assert rig.fills() == [("x-venue-o1-30", "30", "100.5")]
 
 
+async def test_a_fill_while_being_replaced_that_only_rest_tells_cancels_the_replacement_of_the_replacement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its frame is lost, the end of the order shows a hole, and meanwhile the order was moved once more."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        for old, new, price in (("o1", "o2", 99), ("o2", "o3", 98)):
+            rig.rest.on("PATCH", f"/v2/orders/venue-{old}", (200, record(new, replaces=f"venue-{old}")))
+            rig.submit(new, replaces=old, type="limit", limit_price=Decimal(price))
+            await rig.told("accepted", new)
+        await rig.trades.send(update("replaced", record("o2", "replaced", replaced_by="venue-o3")))
+        await rig.told("replaced", "o2")
+        rig.rest.on("DELETE", "/v2/orders/venue-o3", (204, None))
+        rig.rest.on("GET", FILLS, (200, [activity(order, 30, 30)]))
+        await rig.trades.send(update("replaced", order | {"status": "replaced", "filled_qty": "30"}))
+        await rig.passing(2, "replaced")
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o3"))
+        assert rig.fills() == [("x-venue-o1-30", "30", "100.5")]
+        assert rig.rest.asked("DELETE", "/v2/orders/venue-o2") == []
+
+
+async def test_an_order_that_fills_in_full_while_being_replaced_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not asked after at every reconnect, and the others of its group are looked at."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = record("o1", "filled", order_class="bracket", legs=LEGS)
+        rig.rest.on("POST", ORDERS, (200, order))
+        rig.submit("o1", **PRICES)
+        await rig.told("accepted")
+        rig.rest.on("PATCH", "/v2/orders/leg-tp", (200, record("o2", replaces="leg-tp")))
+        rig.submit("o2", side="sell", type="limit", limit_price=Decimal(111), replaces="o1-tp")
+        await rig.told("accepted", "o2")
+        rig.rest.on("DELETE", "/v2/orders/venue-o2", (204, None))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order | {"legs": [LEGS[1] | {"status": "canceled"}]}))
+        await rig.trades.send(fill(LEGS[0], 100, 100))
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o2"))
+        await rig.passing(2, "canceled", "o1-sl")
+        await rig.told("canceled", "o1-sl")
+        assert "o1-tp" not in rig.broker._book.open
+
+
 async def test_a_replacement_that_is_rejected_later_gives_the_old_order_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """O11: 200 does not mean replaced."""
     async with broker_rig(monkeypatch) as rig:
@@ -741,7 +783,7 @@ SPLITS = st.lists(st.tuples(st.integers(1, 40), st.integers(99, 101)), min_size=
 def test_a_restart_books_what_was_missed_and_nothing_again(
     splits: list[tuple[int, int]], is_told: list[bool], lived: int, infers: bool, other_ids: bool
 ) -> None:
-    """Of `lived` executions some frames came and the rest was inferred, or not; then the activities tell all of them."""
+    """Of the first few some frames came and the rest was inferred, or not; then the activities tell all of them."""
     cum, told = 0, []
     for number, (qty, price) in enumerate(splits):
         cum += qty
@@ -769,7 +811,7 @@ def test_a_restart_books_what_was_missed_and_nothing_again(
 
 
 def test_an_inferred_execution_is_known_again_by_the_place_in_its_id() -> None:
-    """The journal tells of it with nothing else; what only looks like such an id has no place, and counts all the same."""
+    """The journal has nothing else of it; what only looks like such an id has no place, and counts all the same."""
     told = [execution(40, 40, "u1", 99), execution(100, 60, "u2", 101)]
     for name in ("venue-o/100", "venue-o/NaN", "venue/o", "plain"):
         ledger = Executions()
