@@ -178,9 +178,10 @@ class TrainConfig(Table):
     seed: int = Field(ge=0, lt=2**31, description="Seeds weights, order and dropout.")
     calendar: str = Field("XNYS", description="Trading sessions: `24/7` or a calendar of `exchange_calendars`.")
     out_dir: Path = Field(Path("models"), description="Folder for the bundle, report and checkpoints.")
-    ledger: Path = Field(
-        default_factory=lambda data: Path(data.get("out_dir", "models")) / "trials.jsonl",
-        description="Where every trial is written down, so that luck can be told from skill.",
+    ledger: Path | None = Field(
+        None,
+        description="Where every trial is written down, so that luck can be told from skill; by default "
+        "`trials.jsonl` beside the tape.",
     )
     expires_after_days: int | None = Field(None, ge=1, description="No signals so long after the newest bar it knows.")
     feed: FeedConfig
@@ -210,6 +211,12 @@ class TrainConfig(Table):
     def mode(self) -> str:
         """What this is to the models before it: a tape is played to them."""
         return "replay"
+
+    @property
+    def trials(self) -> Path:
+        """The ledger: whatever folders they write into, trials on one tape count together."""
+        paths = getattr(self.feed.settings, "paths", ())
+        return self.ledger or (paths[0] if paths else self.out_dir).parent / "trials.jsonl"
 
     @property
     def members(self) -> tuple[NetworkConfig, ...]:

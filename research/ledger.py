@@ -53,10 +53,17 @@ class Luck(NamedTuple):
 
 
 def write(path: Path, trial: Trial) -> None:
-    """Append a trial."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(msgspec.json.encode(trial) + b"\n")
+    """Append a trial.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode(trial) + b"\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name another file in `ledger`, and go on with --resume") from None
 
 
 def read(path: Path, tape_sha256: str) -> list[Trial]:

@@ -70,7 +70,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> tuple[Outcome, Path]:
                 parent_sha256=fold.parent_sha256,
             )  # fmt: skip
     if outcome.trades:
-        ledger.write(config.ledger, outcome.trial(f"{to_datetime(now_ns):%Y-%m-%dT%H:%M:%SZ}"))
+        ledger.write(config.trials, outcome.trial(f"{to_datetime(now_ns):%Y-%m-%dT%H:%M:%SZ}"))
     page.write(config.out_dir / "report.html", outcome, sha256)
     return outcome, bundle
 
@@ -89,7 +89,7 @@ def judged(config: TrainConfig, *, resume: bool = False) -> Outcome:
         folds = experiment.cut(config, examples)
         found = list(experiment.run(config, examples, folds, checkpoints=checkpoints, resume=resume, tell=tell))
     mine = config.trial_sha256()
-    others = [trial for trial in ledger.read(config.ledger, examples.tape_sha256) if trial.trial_sha256 != mine]
+    others = [trial for trial in ledger.read(config.trials, examples.tape_sha256) if trial.trial_sha256 != mine]
     return Outcome(config, examples, found, others)
 
 

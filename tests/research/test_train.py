@@ -35,7 +35,7 @@ def test_the_command_train_writes_bundle_report_and_trial(tmp_path: Path, capfd:
     assert progress.startswith(f"training on {'cpu' if not torch.cuda.is_available() else ''}")
     assert f"bundle: {tmp_path / 'out' / 'tiny.pt'}" in told
     assert (tmp_path / "out" / "report.html").stat().st_size > 1_000_000
-    assert (tmp_path / "out" / "trials.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "trials.jsonl").read_text().count("\n") == 1
 
 
 def test_a_bundle_says_what_it_was_trained_on_and_gives_its_golden_answers(tmp_path: Path) -> None:
@@ -211,14 +211,13 @@ def test_the_same_trial_counts_once_and_another_one_counts(tmp_path: Path) -> No
     assert open_bundle(path, allowed=None, now_ns=0).card.trials == 2
     assert other.luck.deflated <= other.luck.probabilistic
     assert other.luck.overfitting is not None
-    assert len(ledger.read(config.ledger, other.examples.tape_sha256)) == 2
+    assert len(ledger.read(config.trials, other.examples.tape_sha256)) == 2
 
 
 def test_a_ledger_with_a_broken_line_is_named_with_its_line(tmp_path: Path) -> None:
     """A trial that is left out in silence would flatter the next one."""
     config = training(tmp_path)
-    config.ledger.parent.mkdir(parents=True)
-    config.ledger.write_text("{}\n")
+    config.trials.write_text("{}\n")
     with pytest.raises(ConfigError, match=r"trials.jsonl:1: no line of a ledger of trials"):
         train(config)
 
