@@ -1,9 +1,4 @@
-"""From a tape to examples, through the same features that replay and live trading use.
-
-Windows overlap in all but one bar, so each symbol's columns are kept once and a window is a view that ends at a row.
-That the newest window is the last one moved on by a bar is not assumed but looked at; where it is not (a gap that was
-filled, a first window), the whole of it is kept.
-"""
+"""From a tape to examples, through the same features that replay and live trading use."""
 
 from __future__ import annotations
 
@@ -17,17 +12,16 @@ import numpy.typing as npt
 import torch
 
 from engine import plugins
-from engine.bars import interval_ns, kind_ns
+from engine.bars import interval_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, TapeError, suggestion
-from engine.events import Bar, CorporateAction, InboxEvent
-from engine.model.features import FeatureSet, Pulled
+from engine.events import InboxEvent
+from engine.model.features import FeatureSet
 from engine.model.normalization import Normalization
 from research import targets
 from research.config import TargetConfig, TrainConfig
+from research.reader import Floats32, Prices, Reader
 from research.targets import Floats, Ints, Labels
-
-Floats32 = npt.NDArray[np.float32]
 
 VOLATILITY_BARS = 20
 BLOCK = 256
@@ -42,7 +36,8 @@ class Examples:
         columns: raw features of each bar, `[bar, feature]`, one symbol after the other.
         row: where an example's newest bar stands among them.
         symbol: number of its symbol among `symbols`.
-        ts_ns, end_ns: when it was knowable, and when its label was decided.
+        ts_ns: when its newest bar closed: examples of one close are of one instant, whenever each was received.
+        end_ns: when its label was known, which is when the last bar of it was received.
         label: class, or value in the target's own units.
         gain: what holding the symbol over the horizon earns, from the price that a decision gets; NaN where unknown.
         moved, volatility: the last bar's return, and the root mean square of those of the last month, both known.
@@ -89,7 +84,7 @@ def build(config: TrainConfig) -> Examples:
         data.specs, symbols, interval_ns=interval_ns(data.bar), lookback=data.lookback, missing=data.missing,
         sessions=sessions, hours=data.hours, block=BLOCK,
     )  # fmt: skip
-    read = _Reader(features, sessions)
+    read = Reader(features, sessions)
     for batch in _scored(config, feed, sessions):
         for event in batch:
             read.take(event)
@@ -110,97 +105,6 @@ def _scored(config: TrainConfig, feed: Any, sessions: Sessions) -> Iterator[Sequ
     return batches
 
 
-class _Reader:
-    """Takes the tape's events in order: features make windows of them, and prices are kept for the answers."""
-
-    def __init__(self, features: FeatureSet, sessions: Sessions) -> None:
-        self.others: set[int] = set()
-        self.prices = [Prices() for _ in features.symbols]
-        self.columns = _Columns(len(features.symbols), features.n_features, features.lookback)
-        self._features, self._sessions = features, sessions
-        self._place = {symbol: place for place, symbol in enumerate(features.symbols)}
-
-    def take(self, event: InboxEvent) -> None:
-        features = self._features
-        left_out = features.left_out
-        features.take(event)  # type: ignore[arg-type]  # a tape holds market events, and signals of models before
-        if not isinstance(event, Bar | CorporateAction) or event.symbol not in self._place:
-            return
-        prices = self.prices[self._place[event.symbol]]
-        if isinstance(event, CorporateAction):
-            prices.adjust(event)
-        elif kind_ns(event.interval_ns, self._sessions) != features.interval_ns:
-            self.others.add(event.interval_ns)
-        elif features.left_out == left_out:  # what is no bar to the features is no answer either
-            prices.add(event)
-
-
-class Prices:
-    """One symbol's bars, at prices that no split or dividend makes jump: what one unit held from the start is worth."""
-
-    def __init__(self) -> None:
-        self.ts_open_ns: list[int] = []
-        self.ts_event_ns: list[int] = []
-        self.ts_ns: list[int] = []
-        self.open: list[float] = []
-        self.close: list[float] = []
-        self._last, self._shares = 0.0, 1.0
-
-    def add(self, bar: Bar) -> None:
-        self._last = bar.close
-        self.ts_open_ns.append(bar.ts_open_ns)
-        self.ts_event_ns.append(bar.ts_event_ns)
-        self.ts_ns.append(bar.ts_recv_ns)
-        self.open.append(bar.open * self._shares)
-        self.close.append(bar.close * self._shares)
-
-    def adjust(self, action: CorporateAction) -> None:
-        if action.action == "split":
-            ratio = action.new_shares / action.old_shares
-            self._shares *= ratio
-            self._last /= ratio
-        elif action.action == "cash_dividend" and self._last > float(action.amount_usd):
-            self._shares /= 1 - float(action.amount_usd) / self._last  # the dividend buys more of the share
-
-
-class _Columns:
-    """Windows, each bar's column kept once."""
-
-    def __init__(self, symbols: int, features: int, lookback: int) -> None:
-        self._newest = np.full((symbols, features, lookback), np.nan, np.float32)
-        self._kept: list[list[Floats32]] = [[] for _ in range(symbols)]
-        self._count = [0] * symbols
-        self._found: list[list[tuple[int, int]]] = [[] for _ in range(symbols)]
-
-    def add(self, pulled: Pulled) -> None:
-        """Keep what is new of some windows, in the order in which their bars came."""
-        order = np.argsort(pulled.rows, kind="stable")
-        rows, windows = pulled.rows[order], pulled.windows[order]
-        before = np.concatenate([np.empty_like(windows[:1]), windows[:-1]])
-        first = np.flatnonzero(np.diff(rows, prepend=-1))
-        before[first] = self._newest[rows[first]]
-        # Bit by bit, so that what is missing equals what is missing.
-        same = before[:, :, 1:].copy().view(np.int32) == windows[:, :, :-1].copy().view(np.int32)
-        whole = (~same.all(axis=(1, 2))).tolist()
-        for at, (row, ts_event_ns) in enumerate(zip(rows.tolist(), pulled.ts_event_ns[order].tolist(), strict=True)):
-            known = self._count[row] > 0 and not whole[at]
-            columns = windows[at, :, -1:].T if known else windows[at].T
-            self._kept[row].append(columns.copy())
-            self._count[row] += len(columns)
-            self._found[row].append((ts_event_ns, self._count[row] - 1))
-            self._newest[row] = windows[at]
-
-    def joined(self) -> tuple[Floats32, list[Ints]]:
-        """Return all columns, and for each symbol (close of the bar, row among the columns) of each window."""
-        first, found = 0, []
-        for count, pairs in zip(self._count, self._found, strict=True):
-            found.append(np.array(pairs, np.int64).reshape(-1, 2) + (0, first))
-            first += count
-        kept = [columns for symbol in self._kept for columns in symbol]
-        width = self._newest.shape[1]
-        return np.concatenate(kept) if kept else np.empty((0, width), np.float32), found
-
-
 def _symbols(config: TrainConfig, known: Any) -> tuple[str, ...]:
     wanted = tuple(known) if config.data.symbols == ("*",) else config.data.symbols
     for symbol in wanted:
@@ -214,7 +118,7 @@ def _symbols(config: TrainConfig, known: Any) -> tuple[str, ...]:
     return tuple(sorted(wanted))
 
 
-def _check(config: TrainConfig, features: FeatureSet, read: _Reader, symbols: tuple[str, ...]) -> None:
+def _check(config: TrainConfig, features: FeatureSet, read: Reader, symbols: tuple[str, ...]) -> None:
     longest = max(len(prices.close) for prices in read.prices)
     if not longest and read.others:
         lengths = ", ".join(_told(each) for each in sorted({*read.others})[:3])
@@ -246,18 +150,18 @@ class _Answers(NamedTuple):
 
 
 def _examples(
-    config: TrainConfig, tape_sha256: str, features: FeatureSet, read: _Reader, symbols: tuple[str, ...]
+    config: TrainConfig, tape_sha256: str, features: FeatureSet, read: Reader, symbols: tuple[str, ...]
 ) -> Examples:
     columns, found = read.columns.joined()
     parts: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
     for number, (prices, pairs) in enumerate(zip(read.prices, found, strict=True)):
-        answers, ts_ns = _answers(config, prices), np.array(prices.ts_ns, np.int64)
+        answers, recv_ns = _answers(config, prices), np.array(prices.ts_recv_ns, np.int64)
         bars = np.searchsorted(np.array(prices.ts_event_ns, np.int64), pairs[:, 0])
         ends = answers.labels.end[bars]
         parts["row"].append(pairs[:, 1])
         parts["symbol"].append(np.full(len(bars), number, np.int64))
-        parts["ts_ns"].append(ts_ns[bars])
-        parts["end_ns"].append(np.where(ends >= 0, ts_ns[ends], -1) if len(ts_ns) else ends)
+        parts["ts_ns"].append(pairs[:, 0])
+        parts["end_ns"].append(np.where(ends >= 0, recv_ns[ends], -1) if len(recv_ns) else ends)
         parts["label"].append(answers.labels.value[bars])
         for name in ("gain", "moved", "volatility"):
             parts[name].append(getattr(answers, name)[bars])

@@ -19,8 +19,8 @@ from engine.model.card import Text
 from engine.model.text import Texts
 from engine.model.text_lexicon import lexicon_score
 from engine.model.text_tokens import SPECIAL, Words
-from research.dataset import Prices
 from research.news_config import NewsTrainConfig
+from research.reader import Prices
 from research.targets import Floats, Ints
 
 CLASSES = ("negative", "neutral", "positive")
@@ -120,7 +120,7 @@ def answer(prices: Prices, ts_ns: int, horizon: int) -> tuple[int, float] | None
     last = first + horizon - 1
     if last >= len(prices.close):
         return None
-    return prices.ts_ns[last], prices.close[last] / prices.open[first] - 1.0
+    return prices.ts_recv_ns[last], prices.close[last] / prices.open[first] - 1.0
 
 
 def lexicon_classes(score: Floats) -> Floats:

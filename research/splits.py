@@ -1,6 +1,6 @@
 """Cutting time so that nothing a model is tested on was known, or is told by overlap, when it was trained.
 
-A sample stands at `ts_ns` and its label is decided at `end_ns`, later. **Purging** leaves out of the training set every
+A sample stands at the close `ts_ns`, and its label is known at `end_ns`, later. **Purging** leaves out of training every
 sample whose label reaches into a test span; the **embargo** also leaves out those that follow it closely, because what
 happens after a test span still echoes it. Everything goes by time, never by row, since symbols share their instants.
 

@@ -11,7 +11,7 @@ from engine.events import HOUR_NS
 from engine.model.features import FeatureSet
 from engine.model.normalization import Normalization
 from engine.plugins import FEED, load
-from research import dataset
+from research import dataset, experiment
 from tests.research.markets import START_NS, SYMBOLS, random_walk, training, write_tape
 
 
@@ -43,6 +43,26 @@ def test_windows_of_the_training_set_are_those_of_the_run_bit_for_bit(tmp_path: 
                 seen += 1
                 assert view[at[row, event.ts_recv_ns]].tobytes() == window.tobytes()
     assert seen == len(examples.row) > 2000
+
+
+@pytest.mark.parametrize("target", ["direction", "above_median"])
+def test_bars_of_one_close_are_of_one_instant_whenever_they_were_received(tmp_path: Path, target: str) -> None:
+    """A recording has each symbol some milliseconds apart: the same examples, cut and compared alike."""
+    given = f'target.use="{target}"'
+    exact = dataset.build(training(tmp_path / "exact", None, given))
+    config, draw = training(tmp_path / "recorded", None, given), np.random.default_rng(1)
+    path = tmp_path / "recorded" / "tape" / "bars.csv"
+    head, *bars = (line.split(",") for line in path.read_text().splitlines())
+    for bar in bars:
+        bar[2] = str(int(bar[2]) + int(draw.integers(1_000_000, 300_000_000)))
+    path.write_text("\n".join(",".join(bar) for bar in [head, *sorted(bars, key=lambda bar: int(bar[2]))]) + "\n")
+    recorded = dataset.build(config)
+    for name in ("ts_ns", "symbol", "label", "gain"):
+        assert getattr(recorded, name).tobytes() == getattr(exact, name).tobytes(), name
+    late_ns = recorded.end_ns - exact.end_ns  # an answer is known when it was received, and not before
+    assert 1_000_000 <= late_ns.min() <= late_ns.max() < 300_000_000
+    for one, other in zip(experiment.cut(config, recorded)[0], experiment.cut(config, exact)[0], strict=True):
+        assert one.tolist() == other.tolist()
 
 
 def write_with_gap(folder: Path, closes: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from engine.model.bundle import open_bundle
 from engine.model.scorer import scorer_of
 from engine.model.text_tokens import WordPieces
 from research import news, news_config, sentiment, sentiment_checkpoint, sentiment_report
-from research.dataset import Prices
+from research.reader import Prices
 from tests.runs import OPEN_NS, in_order, on_tape
 
 Floats = npt.NDArray[np.float64]
