@@ -101,8 +101,12 @@ class Book:
             self.tell(order_id, status, reason, ts_ns=record.ts_ns(0), venue_id=record.id)
 
     def tell_filled(self, record: OrderRecord, order_id: str) -> None:
-        """Take an order for over that has filled; its executions say so, unless it has a notional and no quantity."""
-        if record.notional is not None and self.missing_qty(record) <= 0:
+        """Take an order for over that has filled.
+
+        Its executions say so, unless it has a notional and no quantity, or a part of it filled before it was replaced.
+        """
+        is_untold = record.notional is not None or self.executions.has_carried(order_id)
+        if is_untold and self.missing_qty(record) <= 0:
             self.tell(order_id, "filled", ts_ns=record.ts_ns(0), venue_id=record.id)
         self.open.pop(order_id, None)
 

@@ -88,11 +88,16 @@ class CatchUp:
                 order = await self._rest.get(f"/v2/orders/{record.order_id}", OrderRecord)
             except Refused:
                 return record.order_id  # gone from the venue's own memory
-            if (order.order_class or "") in GROUPS:
-                await self.learn_groups(order.symbol)
-            ids.learn(order)
-            known = ids.ours(order)
+            known = await self._learned(order)
         return known
+
+    async def _learned(self, order: OrderRecord) -> str:
+        """Take note of an order that was read by itself, and return our id of it."""
+        ids = self._book.ids
+        if ids.by_venue(order.id) is None and (order.order_class or "") in GROUPS:
+            await self.learn_groups(order.symbol)
+        ids.learn(order)
+        return ids.ours(order)
 
     async def learn_groups(self, symbol: str) -> None:
         """Read the groups of a symbol, so that legs are known by their parents."""
@@ -159,9 +164,13 @@ class CatchUp:
                 await self.look_at(venue_id)
 
     async def fill_hole(self, record: OrderRecord) -> None:
-        """Find the executions that an order shows and nobody told; where even the activities lack them, infer one."""
+        """Find the executions that an order shows and nobody told; where even the activities lack them, infer them.
+
+        Of a replacement nothing is inferred before it is known what the order that it replaced had filled.
+        """
         book = self._book
         order_id = book.ids.ours(record)
+        is_read = False
         async with self._filling.setdefault(order_id, asyncio.Lock()):
             for wait_s in HOLE_WAITS_S:
                 if book.missing_qty(record) <= 0:
@@ -171,10 +180,30 @@ class CatchUp:
                     return  # the frame was only late
                 try:
                     await self.fills(record_since_ns(record) - OVERLAP_NS)
+                    if record.replaces and not is_read:
+                        await self._carry(record, order_id, record.replaces)
+                    is_read = True
                 except BrokerError as error:
                     book.log.warning("a hole, and no activities", order=order_id, reason=str(error))
-            if book.missing_qty(record) > 0:
+            if book.missing_qty(record) > 0 and (is_read or not record.replaces):
                 self._infer(record, order_id)
+
+    async def _carry(self, record: OrderRecord, order_id: str, replaced_venue_id: str) -> None:
+        """Take what a replacement shows too much for the fills of the order that it replaced, if that has so many.
+
+        No source says whether a replacement counts them.
+        """
+        replaced_id = await self.replaced(replaced_venue_id)
+        executions = self._book.executions
+        if ZERO < executions.filled_qty(replaced_id) <= self._book.missing_qty(record):
+            executions.carry(order_id, replaced_id)
+
+    async def replaced(self, venue_id: str) -> str:
+        """Return our id of an order that another one replaces, once all that it has filled is told."""
+        record = await self._rest.get(f"/v2/orders/{venue_id}", OrderRecord)
+        order_id = await self._learned(record)
+        await self.fill_hole(record)
+        return order_id
 
     def _infer(self, record: OrderRecord, order_id: str) -> None:
         """Book the rest of an order, as one execution for each interval of it that nobody told."""

@@ -43,15 +43,17 @@ class _Filled:
     """What is booked of one order: `placed` are intervals with their ids, `loose` executions without a known place.
 
     `qty` and `value` are the sums of quantity, and of quantity times price, that were booked; `cum` is the most that
-    any source has called the order's filled quantity.
+    any source has called the order's filled quantity. `carried` are both sums of the order that it replaced, where the
+    venue counts them as filled of this one.
     """
 
-    __slots__ = ("cum", "loose", "placed", "qty", "value")
+    __slots__ = ("carried", "cum", "loose", "placed", "qty", "value")
 
     def __init__(self) -> None:
         self.placed: list[tuple[Decimal, Decimal, str]] = []
         self.loose: dict[str, tuple[Decimal, Decimal]] = {}
         self.cum = self.qty = self.value = ZERO
+        self.carried = ZERO, ZERO
 
     def knows(self, execution_id: str) -> bool:
         return execution_id in self.loose or any(execution_id == known for _, _, known in self.placed)
@@ -92,25 +94,33 @@ class Executions:
                 filled.loose[execution_id] = (qty, price)
             filled.add(qty, price)
 
-    def carry(self, order_id: str, qty: Decimal) -> None:
-        """Count as filled what a replacement shows of the order that it replaced; those executions are booked there."""
+    def carry(self, order_id: str, replaced_id: str) -> None:
+        """Count as filled what a replacement shows of the order that it replaced; those executions are booked there.
+
+        That is a guess: one of its own in that place refutes it.
+        """
         filled = self._orders.setdefault(order_id, _Filled())
-        filled.placed.append((ZERO, qty, ""))
-        filled.qty += qty
+        filled.carried = self.filled_qty(replaced_id), self.value(replaced_id)
+
+    def has_carried(self, order_id: str) -> bool:
+        """Tell whether part of what an order shows as filled is booked of the order that it replaced."""
+        filled = self._orders.get(order_id)
+        return filled is not None and filled.carried[0] > 0
 
     def filled_qty(self, order_id: str) -> Decimal:
-        """Return how much of an order is booked."""
+        """Return how much of an order is booked, or was carried to it."""
         filled = self._orders.get(order_id)
-        return filled.qty if filled is not None else ZERO
+        return filled.qty + filled.carried[0] if filled is not None else ZERO
 
     def value(self, order_id: str) -> Decimal:
-        """Return the sum of quantity times price of what is booked of an order."""
+        """Return the sum of quantity times price of what is booked of an order, or was carried to it."""
         filled = self._orders.get(order_id)
-        return filled.value if filled is not None else ZERO
+        return filled.value + filled.carried[1] if filled is not None else ZERO
 
     def gaps(self, order_id: str, cum_qty: Decimal) -> list[tuple[Decimal, Decimal]]:
         """Return the intervals of what an order has filled that no execution is known to fill."""
-        return self._orders.setdefault(order_id, _Filled()).free(ZERO, cum_qty)
+        filled = self._orders.setdefault(order_id, _Filled())
+        return filled.free(filled.carried[0], cum_qty)
 
     def book(self, executions: Iterable[Execution]) -> list[tuple[Execution, Decimal, bool]]:
         """Take executions in; return each under the id it is known by, with its booked quantity and whether it is new.
@@ -137,6 +147,8 @@ class Executions:
             filled.add(one.qty, one.price)
             return one, one.qty, True
         low, high = one.cum_qty - one.qty, one.cum_qty
+        if low < filled.carried[0]:
+            filled.carried = ZERO, ZERO
         free = sum((top - bottom for bottom, top in filled.free(low, high)), ZERO)
         if free <= 0:
             return one._replace(execution_id=filled.holder(low, high)), one.qty, False
@@ -145,7 +157,7 @@ class Executions:
                 del filled.loose[known]
                 filled.placed.append((low, high, known))
                 return one._replace(execution_id=known), one.qty, False
-        new_qty = min(free, filled.cum - filled.qty)
+        new_qty = min(free, filled.cum - filled.qty - filled.carried[0])
         if new_qty <= 0:
             return one._replace(execution_id=filled.holder(low, high)), one.qty, False
         filled.placed.append((low, high, one.execution_id))

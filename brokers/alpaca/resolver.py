@@ -166,6 +166,8 @@ class Resolver:
             book.tell_accepted(record, order_id)  # and when, whatever became of it since
         await self._catch_up.apply(record)
         if not record.is_ended:
+            if record.replaces and book.executions.filled_qty(await self._catch_up.replaced(record.replaces)):
+                self._settlement.cancel_wanted.add(order_id)  # it might fill a second time, and only we know
             self._settlement.cancel_if_wanted(order_id)
 
     async def _bury(self, order_id: str) -> None:

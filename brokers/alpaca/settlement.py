@@ -38,8 +38,6 @@ class Settlement:
         order_id = intent.client_order_id
         if intent.order_class != "simple" and not record.legs:
             record = await self.with_legs(record)
-        if intent.replaces and record.filled and record.filled == book.executions.filled_qty(intent.replaces):
-            book.executions.carry(order_id, record.filled)
         book.ids.learn(record, order_id)
         book.thaw(order_id)
         status = STATUSES.get(record.status, "accepted")

@@ -505,6 +505,100 @@ async def test_an_order_that_fills_in_full_while_being_replaced_is_over(monkeypa
         assert "o1-tp" not in rig.broker._book.open
 
 
+@pytest.mark.parametrize("frame", ["before the answer", "after it", "lost"])
+async def test_what_a_replacement_carries_is_not_booked_again(monkeypatch: pytest.MonkeyPatch, frame: str) -> None:
+    """It shows what its predecessor has filled; whichever comes first, the amendment's answer or the fill."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        carried = record("o2", replaces="venue-o1", filled_qty="30", filled_avg_price="100.5")
+        ended = order | {"status": "replaced", "filled_qty": "30", "filled_avg_price": "100.5"}
+        gate, late = held_back(200, carried)
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", late)
+        rig.rest.on("DELETE", "/v2/orders/venue-o2", (204, None))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, ended))
+        rig.rest.on("GET", "/v2/orders/venue-o2", (200, carried))
+        rig.submit("o2", replaces="o1", type="limit", limit_price=Decimal(99))
+        await until(lambda: rig.rest.asked("PATCH", "/v2/orders/venue-o1"))
+        if frame == "before the answer":
+            await rig.trades.send(fill(order, 30, 30))
+            await until(rig.fills)
+        gate.set()
+        await rig.told("accepted", "o2")
+        if frame == "after it":
+            await rig.trades.send(fill(order, 30, 30))
+        rig.rest.on("GET", FILLS, (200, [activity(order, 30, 30)]))
+        await rig.trades.send(update("replaced", ended))
+        await rig.passing(30)
+        assert rig.fills() == [("x-venue-o1-30", "30", "100.5")]
+        assert rig.fills("o2") == []
+        assert rig.rest.asked("DELETE", "/v2/orders/venue-o2")
+        shown = fill(carried, 70, 100)  # the rest fills before the cancel arrives
+        await rig.trades.send(shown)
+        await rig.told("filled", "o2")
+        assert rig.fills("o2") == [("x-venue-o2-100", "70", "100.5")]
+
+
+async def test_a_fill_of_its_own_shows_that_a_replacement_carries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as its predecessor filled, its frame lost and its activity late: taken for carried until it is told."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        order = await placed(rig)
+        fresh = record("o2", replaces="venue-o1")
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", (200, fresh))
+        rig.rest.on("DELETE", "/v2/orders/venue-o2", (204, None))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, order | {"status": "replaced", "filled_qty": "30"}))
+        rig.submit("o2", replaces="o1", type="limit", limit_price=Decimal(99))
+        await rig.told("accepted", "o2")
+        await rig.trades.send(fill(order, 30, 30))
+        await rig.trades.send(update("canceled", fresh | {"status": "canceled", "filled_qty": "30"}))
+        await rig.passing(2, "canceled", "o2")
+        await rig.told("canceled", "o2")
+        rig.rest.on("GET", FILLS, (200, [activity(order, 30, 30), activity(fresh, 30, 30)]))
+        await rig.broker._catch_up.fills(0)
+        assert rig.fills("o2") == [("x-venue-o2-30", "30", "100.5")]
+
+
+@pytest.mark.parametrize("is_carried", [True, False])
+async def test_after_a_restart_a_replacement_is_judged_by_what_its_predecessor_filled(
+    monkeypatch: pytest.MonkeyPatch, is_carried: bool
+) -> None:
+    """Killed before the amendment's answer: the record names the predecessor, whose fill is journaled."""
+    async with broker_rig(monkeypatch) as rig:
+        rig.broker.know([Fill("x-venue-o1-30", "o1", "SPY", "buy", Decimal(30), Decimal("100.5"), Decimal(0), 0, 0)])
+        alive = record("o2", replaces="venue-o1", filled_qty="30" if is_carried else "0", filled_avg_price="100.5")
+        ended = record("o1", "replaced", filled_qty="30", filled_avg_price="100.5")
+        rig.rest.on("GET", "/v2/orders:by_client_order_id", (200, alive))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (200, ended))
+        rig.rest.on("GET", "/v2/orders/venue-o2", (200, alive))
+        rig.rest.on("GET", FILLS, (200, [activity(ended, 30, 30)]))
+        rig.rest.on("DELETE", "/v2/orders/venue-o2", (204, None))
+        await rig.connected()
+        rig.broker.resolve(["o2"])
+        await rig.passing(20)
+        await rig.told("accepted", "o2")
+        await until(lambda: rig.rest.asked("DELETE", "/v2/orders/venue-o2"))
+        assert rig.fills() == rig.fills("o2") == []
+
+
+async def test_nothing_is_inferred_of_a_replacement_whose_predecessor_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may carry all that it shows; the difference in positions is told and halts, a guess would be booked."""
+    async with broker_rig(monkeypatch) as rig:
+        await rig.connected()
+        await placed(rig)
+        rig.rest.on("PATCH", "/v2/orders/venue-o1", (200, record("o2", replaces="venue-o1")))
+        rig.rest.on("GET", "/v2/orders/venue-o1", (404, {}))
+        rig.submit("o2", replaces="o1", type="limit", limit_price=Decimal(99))
+        await rig.told("accepted", "o2")
+        shown = record("o2", "canceled", replaces="venue-o1", filled_qty="30", filled_avg_price="100.5")
+        await rig.trades.send(update("canceled", shown))
+        await rig.passing(30)
+        await rig.told("canceled", "o2")
+        assert rig.fills("o2") == []
+
+
 async def test_a_replacement_that_is_rejected_later_gives_the_old_order_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """O11: 200 does not mean replaced."""
     async with broker_rig(monkeypatch) as rig:
