@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from engine.bars import SESSION_NS
-from engine.clock import SHORTEST_SESSION_NS, Sessions
+from engine.clock import Sessions
 from engine.errors import ModelError
 from engine.events import Bar, CorporateAction, Datum, MarketEvent, News, Quote, Signal
 from engine.model.card import Card, FeatureSpec, Floats32, Missing
@@ -84,7 +83,6 @@ class FeatureSet:
         )
         self.warm_up_bars = self._rings.warm_up_bars
         self._grid = Grid(sessions, interval_ns, hours, self.warm_up_bars)
-        self._by_session = interval_ns == SESSION_NS and not sessions.always_open
         self._rows = {symbol: row for row, symbol in enumerate(self.symbols)}
         self._seen: set[str] = set()
         self._pulled: list[Pulled] | None = [] if block else None
@@ -140,17 +138,14 @@ class FeatureSet:
 
     def has_room_for(self, bar: Bar) -> bool:
         """Tell whether the windows are made of such bars: of this symbol, and as long."""
-        span_ns = bar.interval_ns
-        is_long = span_ns == self.interval_ns or (self._by_session and span_ns >= SHORTEST_SESSION_NS)
-        return is_long and bar.symbol in self._rows
+        return self._grid.is_as_long(bar) and bar.symbol in self._rows
 
     def _take_bar(self, bar: Bar) -> None:
         if not self.has_room_for(bar):
             return
         row = self._rows[bar.symbol]
         ts_ns, last_ns, close = bar.ts_event_ns, self._last_ns[row], bar.close
-        elapsed = self._grid.elapsed(ts_ns)
-        if ts_ns <= last_ns or bar.revised or not close > 0.0 or elapsed < 0.0:
+        if ts_ns <= last_ns or not self._grid.counts(bar):
             self.left_out += 1
             return
         if last_ns and ts_ns - last_ns != self.interval_ns:
@@ -162,7 +157,10 @@ class FeatureSet:
             self._seen.add("vwap")
         self._stage(
             row, ts_ns, bar.ts_recv_ns,
-            (bar.open, bar.high, bar.low, close, bar.volume, vwap, bar.trade_count, 0.0, elapsed, *quote),
+            (
+                bar.open, bar.high, bar.low, close, bar.volume, vwap, bar.trade_count, 0.0, self._grid.elapsed(ts_ns),
+                *quote,
+            ),
         )  # fmt: skip
         self._last_ns[row] = ts_ns
         self._last[row] = (close, *quote)

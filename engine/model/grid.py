@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from engine.bars import SESSION_NS
-from engine.clock import Session, Sessions
+from engine.clock import SHORTEST_SESSION_NS, Session, Sessions
+from engine.events import Bar
 
 OUTSIDE = -1.0
 
@@ -26,6 +27,15 @@ class Grid:
         self._elapsed = OUTSIDE
         self._gap: tuple[int, int] = (0, 0)
         self._holes: list[tuple[int, float]] | None = []
+
+    def is_as_long(self, bar: Bar) -> bool:
+        """Tell whether a bar is of this interval; session bars differ in length from day to day."""
+        span_ns = bar.interval_ns
+        return span_ns == self._interval_ns or (self._by_session and span_ns >= SHORTEST_SESSION_NS)
+
+    def counts(self, bar: Bar) -> bool:
+        """Tell whether a bar is a new one, within the hours, that says what a share costs."""
+        return not bar.revised and bar.close > 0.0 and self.elapsed(bar.ts_event_ns) >= 0.0
 
     def elapsed(self, ts_ns: int) -> float:
         """Return the share of its session that has passed when a bar closes, or a negative number outside of one."""

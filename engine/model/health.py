@@ -17,18 +17,16 @@ from collections import deque
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.config.models import HealthConfig
 from engine.errors import ModelError
-from engine.events import DAY_NS, Bar
+from engine.events import DAY_NS
 from engine.model.backends import Floats
 from engine.model.card import Card
+from engine.model.horizon import Horizon, Numbers
 from engine.model.outlet import SEVERITY, Action, Verdict
 from engine.model.scorer import Scorer
 from engine.model.states import Due
-
-Numbers = NDArray[np.float64]
 
 BINS: Final = 10
 DECILES: Final = np.linspace(0.0, 1.0, BINS + 1)[1:-1]
@@ -76,33 +74,6 @@ def calibration_error(predicted: Numbers, came_true: Numbers) -> float:
     return float(gaps[counts > 0].sum() / len(predicted))
 
 
-class Horizon:
-    """Closes of symbols, and numbers that wait for the one some time ahead."""
-
-    def __init__(self, symbols: tuple[str, ...], horizon_ns: int) -> None:
-        self.horizon_ns = horizon_ns
-        self.close = np.full(len(symbols), np.nan)
-        self._row = {symbol: row for row, symbol in enumerate(symbols)}
-        self._waiting: deque[tuple[int, NDArray[np.int64], Numbers, Any]] = deque()
-
-    def take(self, event: Any) -> None:
-        """Take note of a bar's close."""
-        if type(event) is Bar and (row := self._row.get(event.symbol)) is not None:
-            self.close[row] = event.close
-
-    def wait(self, ts_ns: int, rows: NDArray[np.int64], what: Any) -> None:
-        """Keep something of some symbols until their horizon has passed."""
-        self._waiting.append((ts_ns + self.horizon_ns, rows, self.close[rows].copy(), what))
-
-    def passed(self, ts_ns: int) -> list[tuple[NDArray[np.int64], Numbers, Any]]:
-        """Return what has waited long enough: rows, their returns since, and what was kept."""
-        found = []
-        while self._waiting and self._waiting[0][0] <= ts_ns:
-            _, rows, before, what = self._waiting.popleft()
-            found.append((rows, self.close[rows] / before - 1.0, what))
-        return found
-
-
 class Health:
     """Watches one model.
 
@@ -131,7 +102,7 @@ class Health:
                     f"models.health.calibration_max: returns do not tell how often {card.name!r} was right; that takes "
                     "a probability 'up', alone or after 'down', at a horizon"
                 )
-            self._horizon = Horizon(symbols, up.horizon_ns)
+            self._horizon = Horizon(card, symbols)
         self._refuse_what_cannot_be_measured()
 
     def _refuse_what_cannot_be_measured(self) -> None:
@@ -160,10 +131,8 @@ class Health:
         self._newest.extend(due.newest)
         self._outputs.extend(outputs)
         if self._horizon is not None:
-            for _, came, predicted in self._horizon.passed(due.ts_ns):
-                known = np.isfinite(came) & np.isfinite(predicted)
-                self._settled.extend(zip(predicted[known].tolist(), (came[known] > 0).tolist(), strict=True))
-            self._horizon.wait(due.ts_ns, due.rows, np.array(outputs[:, -1], np.float64))
+            self._settled.extend((predicted, came > 0) for came, predicted in self._horizon.passed())
+            self._horizon.wait(due, outputs[:, -1:].astype(np.float64))
         if self.guard is not None:
             self._ask_guard(due.ts_ns)
         self._since += len(due.rows)

@@ -13,7 +13,7 @@ import numpy as np
 from engine.errors import ModelError
 from engine.events import ModelStatus, Signal
 from engine.model.backends import Floats
-from engine.model.health import Horizon, Numbers
+from engine.model.horizon import Horizon, Numbers
 from engine.model.scorer import Scorer
 from engine.model.states import Due
 
@@ -75,8 +75,7 @@ class Rivals:
         self.name, self._champion, self._challenger = name, champion, challenger
         self.champion, self.challenger = Board(), Board()
         self.counts = {"challenger_passes": 0, "challenger_failed": 0}
-        horizon_ns = champion.card.outputs[0].horizon_ns or champion.card.interval_ns
-        self._horizon = Horizon(champion.symbols, horizon_ns)
+        self._horizon = Horizon(champion.card, champion.symbols)
         self._told = 0
 
     def take(self, event: Any) -> None:
@@ -96,11 +95,11 @@ class Rivals:
                 theirs[other.rows] = self._challenger.scores(self._challenger.outputs(other))
             except ModelError:
                 self.counts["challenger_failed"] += 1
-        for _, came, (champion, challenger) in self._horizon.passed(due.ts_ns):
-            known = np.isfinite(came) & np.isfinite(champion) & np.isfinite(challenger)
-            self.champion.add(champion[known], came[known])
-            self.challenger.add(challenger[known], came[known])
-        self._horizon.wait(due.ts_ns, due.rows, (ours[due.rows], theirs[due.rows]))
+        if passed := self._horizon.passed():
+            came, champion, challenger = np.array(passed).T
+            self.champion.add(champion, came)
+            self.challenger.add(challenger, came)
+        self._horizon.wait(due, np.stack([ours, theirs], axis=1)[due.rows])
         if self.champion.count - self._told < TELL_EVERY:
             return []
         self._told = self.champion.count

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engine.clock import Sessions
 from engine.config.models import HealthConfig
 from engine.errors import ModelError
-from engine.events import DAY_NS, MINUTE_NS, Denied, ModelStatus, Signal, TradingStateChanged
+from engine.events import (
+    DAY_NS,
+    MINUTE_NS,
+    Bar,
+    CorporateAction,
+    Denied,
+    ModelStatus,
+    Signal,
+    TradingStateChanged,
+)  # fmt: skip
 from engine.model.card import Output, Reference
-from engine.model.health import Health, Horizon, calibration_error, ks, psi
+from engine.model.health import Health, calibration_error, ks, psi
+from engine.model.horizon import Horizon
 from engine.model.normalization import Normalization
 from engine.model.rivals import Board
 from engine.model.states import Due
@@ -96,17 +108,89 @@ def test_a_board_adds_up() -> None:
     assert board.mean_return == pytest.approx((np.sign(scores) * returns).mean())
 
 
+def horizon(bars: int = 1, **over: Any) -> Horizon:
+    card = nets.card(outputs=(Output("up", "probability", bars * MINUTE_NS),), **over)
+    return Horizon(card, ("AAA", "BBB"))
+
+
+def said(ahead: Horizon, row: int, ts_ns: int, number: float = 1.0, *, recv_ns: int = 0) -> None:
+    """Say a number of the bar that closed at an instant; `recv_ns` says when the pass began."""
+    nothing = np.empty((1, 0))
+    rows = np.array([row])
+    ahead.wait(Due(recv_ns or ts_ns, rows, np.array([ts_ns]), rows, nothing, nothing), np.array([[number]]))
+
+
 def test_a_return_is_known_only_when_its_horizon_has_passed() -> None:
-    """What waits is compared with the close that is known then."""
-    horizon = Horizon(("AAA",), 2 * MINUTE_NS)
-    horizon.take(bar("AAA", 0, 100.0))
-    horizon.wait(OPEN_NS + MINUTE_NS, np.array([0]), "said")
-    horizon.take(bar("AAA", 1, 101.0))
-    assert horizon.passed(OPEN_NS + 2 * MINUTE_NS) == []
-    horizon.take(bar("AAA", 2, 110.0))
-    ((rows, returns, what),) = horizon.passed(OPEN_NS + 3 * MINUTE_NS)
-    assert (rows.tolist(), what) == ([0], "said")
-    assert returns == pytest.approx([0.1])
+    """What waits is compared with the close that is known then; what is no number does not wait."""
+    ahead = horizon(2)
+    ahead.take(bar("AAA", 0, 100.0))
+    said(ahead, 0, OPEN_NS + MINUTE_NS, 7.0)
+    said(ahead, 0, OPEN_NS + MINUTE_NS, float("nan"))
+    said(ahead, 1, OPEN_NS + MINUTE_NS)
+    ahead.take(bar("AAA", 1, 101.0))
+    assert ahead.passed() == []
+    ahead.take(bar("AAA", 2, 110.0))
+    assert ahead.passed() == [(pytest.approx(0.1), 7.0)]
+    assert ahead.passed() == []
+
+
+def test_a_horizon_is_so_many_bars_of_the_symbol_whatever_time_they_take() -> None:
+    """Over a minute that is missing, a jitter of the reception, a pass that comes late, and bars that do not count."""
+    ahead, minutes = horizon(2), [0, 1, 5, 6, 7]
+    for place, minute in enumerate(minutes):
+        ahead.take(bar("AAA", minute, 1.01**place))
+        ahead.take(bar("AAA", minute, 50.0))  # a second time
+        ahead.take(Bar("AAA", bar("AAA", minute, 1.0).ts_event_ns + 1, 0, 9.0, 9.0, 9.0, 9.0, 1.0, 5 * MINUTE_NS))
+        ahead.take(bar("AAA", minute - 400, 50.0))  # older
+        said(ahead, 0, OPEN_NS + (minute + 1) * MINUTE_NS, recv_ns=OPEN_NS + (minute + 1) * MINUTE_NS + minute * 10**8)
+    assert [came for came, _ in ahead.passed()] == pytest.approx([1.01**2 - 1] * 3)
+    said(ahead, 0, OPEN_NS + MINUTE_NS)
+    assert [came for came, _ in ahead.passed()] == pytest.approx([1.01**2 - 1])
+
+
+def test_a_daily_horizon_is_counted_in_sessions() -> None:
+    """Five bars are five bars, over weekends and a holiday."""
+    sessions = Sessions("XNYS")
+    found, day = [], sessions.at(OPEN_NS)
+    ahead = horizon(5 * DAY_NS // MINUTE_NS, interval_ns=DAY_NS)
+    for number in range(30):
+        length_ns = day.close_ns - day.open_ns
+        ahead.take(Bar("AAA", day.close_ns, day.close_ns, 1.0, 9.0, 1.0, 1.01**number, 1.0, length_ns))
+        said(ahead, 0, day.close_ns)
+        found += [came for came, _ in ahead.passed()]
+        day = sessions.at(day.extended_close_ns)
+    assert found == pytest.approx([1.01**5 - 1] * 25)
+
+
+@pytest.mark.parametrize(
+    ("action", "close"),
+    [
+        ({"action": "split", "new_shares": 10, "old_shares": 1}, 10.0),
+        ({"action": "cash_dividend", "amount_usd": Decimal(2)}, 98.0),
+    ],
+)  # fmt: skip
+def test_splits_and_dividends_are_no_returns(action: dict[str, Any], close: float) -> None:
+    """Whether a score waits already, or is told of a bar of before the action."""
+    ahead = horizon()
+    ahead.take(bar("AAA", 0, 100.0))
+    said(ahead, 0, OPEN_NS + MINUTE_NS, 1.0)
+    ahead.take(CorporateAction("AAA", OPEN_NS + MINUTE_NS, OPEN_NS + MINUTE_NS, **action))
+    ahead.take(CorporateAction("CCC", OPEN_NS + MINUTE_NS, OPEN_NS + MINUTE_NS, **action))
+    said(ahead, 0, OPEN_NS + MINUTE_NS, 2.0)
+    ahead.take(bar("AAA", 1, close * 1.5))
+    assert ahead.passed() == [(pytest.approx(0.5), 1.0), (pytest.approx(0.5), 2.0)]
+
+
+@pytest.mark.parametrize("name", ["NEW", "BBB"])
+def test_a_renamed_symbol_goes_on_under_its_new_name(name: str) -> None:
+    """Also where another company had that name before; and who takes the old one is another company."""
+    ahead = horizon()
+    ahead.take(bar("AAA", 0, 100.0))
+    said(ahead, 0, OPEN_NS + MINUTE_NS)
+    ahead.take(CorporateAction("AAA", OPEN_NS + MINUTE_NS, OPEN_NS + MINUTE_NS, "symbol_change", new_symbol=name))
+    ahead.take(bar("AAA", 1, 1.0))
+    ahead.take(bar(name, 1, 110.0))
+    assert ahead.passed() == [(pytest.approx(0.1), 1.0)]
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------
