@@ -34,7 +34,7 @@ features = [{ name = "returns" }, { name = "returns", params = { horizon = 5 } }
 use = "reconstruction"
 [split]
 train = 0.4
-validation = 0.14
+validation = 0.12
 [network]
 use = "autoencoder"
 hidden = 16
