@@ -167,7 +167,7 @@ def _examples(
             parts[name].append(getattr(answers, name)[bars])
     whole = {name: np.concatenate(each) for name, each in parts.items()}
     if config.target.use == "above_median":
-        whole["label"] = targets.above_median(whole["label"], whole["ts_ns"])
+        whole["label"], whole["end_ns"] = targets.above_median(whole["label"], whole["end_ns"], whole["ts_ns"])
     kept = np.flatnonzero(~np.isnan(whole["label"]))
     kept = kept[np.lexsort((whole["symbol"][kept], whole["ts_ns"][kept]))]
     if not len(kept):

@@ -1,7 +1,7 @@
 """Cutting time so that nothing a model is tested on was known, or is told by overlap, when it was trained.
 
-A sample stands at the close `ts_ns`, and its label is known at `end_ns`, later. **Purging** leaves out of training every
-sample whose label reaches into a test span; the **embargo** also leaves out those that follow it closely, because what
+A sample stands at the close `ts_ns`, and its label is known at `end_ns`, later. **Purging** leaves out of training what
+has a label that reaches into a test span; the **embargo** also leaves out what follows it closely, because what
 happens after a test span still echoes it. Everything goes by time, never by row, since symbols share their instants.
 
 Source: Lopez de Prado, M. (2018), Advances in Financial Machine Learning, chapters 7 and 12.

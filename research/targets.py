@@ -38,20 +38,22 @@ def direction(returns: Labels, threshold: float = 0.0) -> Labels:
     return Labels(np.where(np.isnan(value), np.nan, found), returns.end)
 
 
-def above_median(value: Floats, instant: Ints) -> Floats:
-    """Class 1 where a return is above the median of all symbols of the same instant, else 0.
+def above_median(value: Floats, end_ns: Ints, instant: Ints) -> tuple[Floats, Ints]:
+    """Class 1 where a return is above the median of all symbols of the same instant, else 0; and when that was known.
 
     The classes are balanced by construction. Only symbols that have a return at that instant are counted, so none that
-    did not trade yet. Source: Fischer, T. and Krauss, C. (2018), Deep learning with long short-term memory networks for
-    financial market predictions, European Journal of Operational Research 270(2), 654-669.
+    did not trade yet; and as the last of these returns may move the median, no class is known before it is. Source:
+    Fischer, T. and Krauss, C. (2018), Deep learning with long short-term memory networks for financial market
+    predictions, European Journal of Operational Research 270(2), 654-669.
     """
-    found = np.full(len(value), np.nan)
+    found, known_ns = np.full(len(value), np.nan), end_ns.copy()
     known = np.flatnonzero(~np.isnan(value))
     order = known[np.lexsort((value[known], instant[known]))]
     starts = np.flatnonzero(np.r_[True, np.diff(instant[order]) != 0]) if len(order) else np.array([], np.int64)
     for rows in np.split(order, starts[1:]):
-        found[rows] = value[rows] > np.median(value[rows]) if len(rows) else np.nan
-    return found
+        if len(rows):
+            found[rows], known_ns[rows] = value[rows] > np.median(value[rows]), end_ns[rows].max()
+    return found, known_ns
 
 
 def triple_barrier(close: Floats, horizon: int, width: float, volatility_bars: int) -> Labels:

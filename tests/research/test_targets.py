@@ -35,8 +35,23 @@ def test_half_of_an_instant_is_above_its_median_and_absent_symbols_do_not_count(
     """Classes balance at each instant; a symbol without a return there has no say in the median."""
     value = np.array([1.0, 2.0, 3.0, 4.0, np.nan, -1.0, 5.0])
     instant = np.array([1, 1, 1, 1, 1, 2, 2])
-    assert targets.above_median(value, instant)[[0, 1, 2, 3, 5, 6]].tolist() == [0, 0, 1, 1, 0, 1]
-    assert np.isnan(targets.above_median(value, instant)[4])
+    found, _ = targets.above_median(value, instant + 1, instant)
+    assert found[[0, 1, 2, 3, 5, 6]].tolist() == [0, 0, 1, 1, 0, 1]
+    assert np.isnan(found[4])
+
+
+def test_no_symbol_is_above_a_median_before_the_last_return_of_its_instant_is_known() -> None:
+    """One that halts and comes back moves the median for all: they wait for it, and not for what never came."""
+    value = np.array([1.0, 2.0, 3.0, np.nan, 1.0, 2.0])
+    _, known_ns = targets.above_median(value, np.array([20, 50, 20, -1, 30, 30]), np.array([10, 10, 10, 10, 20, 20]))
+    assert known_ns.tolist() == [50, 50, 50, -1, 30, 30]
+
+
+def test_a_tape_without_any_return_has_no_median() -> None:
+    """And no error."""
+    found, known_ns = targets.above_median(np.full(2, np.nan), np.full(2, -1), np.array([1, 1]))
+    assert np.isnan(found).all()
+    assert known_ns.tolist() == [-1, -1]
 
 
 def test_the_first_barrier_that_is_touched_decides() -> None:
