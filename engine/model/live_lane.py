@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
@@ -31,6 +31,8 @@ MEASURED_CALLS: Final = 50
 TOO_LONG_NS: Final = 5_000_000
 """A pass in the event loop that takes longer moves the model to a thread for good."""
 HUNG_S: Final = 30.0
+PATIENCE_S: Final = 1.0
+"""A file that takes over waits so long for a pass that was told to be late, and then leaves it its thread."""
 CHECKPOINT_S: Final = 60.0
 
 
@@ -53,7 +55,7 @@ class LiveLane:
         self._timer: asyncio.TimerHandle | None = None
         self._hung: asyncio.TimerHandle | None = None
         self._instant_ns = self._arrived = self._checked_ns = self._probation = self._pass = 0
-        self._again = self._is_behind = self._is_held = False
+        self._again = self._is_behind = self._is_held = self._hangs = False
         self._usual = len(lane.scorer.symbols)
         self._previous: Lane | None = None
         self._health = Verdict()
@@ -141,6 +143,9 @@ class LiveLane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._hangs:
+            self._miss()
+            return
         if self._is_held or not self.idle.is_set():
             self.counts["conflated"] += not self._again
             self._again = True
@@ -177,18 +182,19 @@ class LiveLane:
         deadline_ms = self.lane.outlet.config.deadline_ms
         wait_s = HUNG_S if deadline_ms is None else deadline_ms / 1e3
         self._hung = loop.call_later(wait_s, self._on_hung, self._pass, due)
-        self._executor.submit(self._score, due, began_ns, self._pass, loop)
+        self._executor.submit(self._score, self.lane, due, began_ns, self._pass, loop, self._executor)
 
-    def _score(self, due: Due, began_ns: int, number: int, loop: asyncio.AbstractEventLoop) -> None:
+    def _score(
+        self, lane: Lane, due: Due, began_ns: int, number: int, loop: asyncio.AbstractEventLoop, executor: Executor
+    ) -> None:
         """Score on the thread, tell the loop, and then do what can be done ahead."""
-        lane = self.lane
         outputs, reason = lane.tried(due)
         with suppress(RuntimeError):  # the loop is gone, and with it whoever would want the scores
             took_ns = self._clock.monotonic_ns() - began_ns
             loop.call_soon_threadsafe(self._on_scored, due, outputs, reason, took_ns, number)
             if outputs is not None:
                 self._settle(lane, due)
-            loop.call_soon_threadsafe(self._on_idle)
+            loop.call_soon_threadsafe(self._on_idle, executor)
 
     def _settle(self, lane: Lane, due: Due) -> None:
         """Do what can be done ahead, in the loop or on the thread; write a streaming model's state once a minute."""
@@ -214,16 +220,35 @@ class LiveLane:
         """Count a pass that has not come back by its deadline as late; what it still brings is thrown away."""
         if number == self._pass:
             self._pass += 1
+            self._hangs = True
             config = self.lane.outlet.config
             took_ns = max(self._clock.now_ns() - due.ts_ns, round((config.deadline_ms or HUNG_S * 1e3) * 1e6) + 1)
             found = self.lane.outlet.late(due.ts_ns, took_ns, due.rows, due.ts_event_ns)
             self._send(found)
 
-    def _on_idle(self) -> None:
+    def _miss(self) -> None:
+        """Count an instant that comes while a pass hangs; it is scored no more, whenever that one comes back."""
+        self.counts["conflated"] += 1
+        features, now = self.lane.scorer.features, self._clock.now_ns()
+        rows = features.close(now)
+        if len(rows) and not self._is_behind:
+            self._send(self.lane.outlet.hung(now, rows, features.ts_event_ns(rows)))
+
+    def _on_idle(self, executor: Executor) -> None:
+        if executor is not self._executor:
+            return  # it hung, and was left behind
+        self._hangs = False
         self.idle.set()
         if self._again:
             self._again = False
             self.close()
+
+    def _leave_behind(self) -> None:
+        """Go on with another thread than the one that hangs."""
+        assert self._executor is not None
+        self._executor.shutdown(wait=False)
+        self._executor, self._hangs, self._again = None, False, False
+        self.idle.set()
 
     def _tell(self, due: Due, outputs: Floats | None, reason: str, took_ns: int) -> None:
         lane = self.lane
@@ -254,13 +279,15 @@ class LiveLane:
         """Let another file score from the next event on, after the pass under way; no other one begins before.
 
         It is shown the events `since` it was made, those that come meanwhile too. The file before stays ready through
-        probation.
+        probation, unless it hangs: nothing goes back to that.
         """
         self._is_held = True
         try:
-            await self.idle.wait()
+            comes_back = await self._comes_back()
         finally:
             self._is_held = False
+        if not comes_back:
+            self._leave_behind()
         for event in since:
             lane.take(event)
         lane.scorer.features.close()
@@ -270,9 +297,19 @@ class LiveLane:
         self._health = outlet.health
         lane.outlet, lane.counts = outlet, outlet.counts
         swapped = self._turn_to(lane, "swapped", "reload")
-        self._previous, self._probation = old, outlet.config.probation_count
+        if comes_back:
+            self._previous, self._probation = old, outlet.config.probation_count
         self._send([swapped])
         self._trust()
+
+    async def _comes_back(self) -> bool:
+        """Wait for the pass under way; return whether it has come back, or is late and still does not."""
+        is_late = False
+        while not (is_late or self.idle.is_set()):
+            is_late = self._hangs
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.idle.wait(), PATIENCE_S)
+        return self.idle.is_set()
 
     def _back(self, fault: ModelStatus | Signal) -> list[Signal | ModelStatus]:
         """Go back to the file before, and to what its health asked for."""
@@ -280,6 +317,8 @@ class LiveLane:
         assert isinstance(fault, ModelStatus)
         bad, previous, self._previous = self.lane, self._previous, None
         self._pass += 1  # what is under way is of the other file
+        if self._hangs:
+            self._leave_behind()
         turned = self._turn_to(previous, "rolled_back", f"{bad.outlet.sha256[:12]} on probation: {fault.reason}")
         return [turned, *previous.outlet.absolve(self._health, turned.ts_recv_ns)]
 

@@ -154,6 +154,12 @@ class Outlet:
         reason = f"a pass took {took_ns / 1e6:.1f} ms, longer than its deadline or than its scores live"
         return self._missed(ts_ns, took_ns, rows, ts_event_ns, self.config.on_late, reason)
 
+    def hung(self, ts_ns: int, rows: Rows, ts_event_ns: NDArray[np.int64]) -> list[Signal | ModelStatus]:
+        """Return what goes out for an instant that comes while a pass hangs."""
+        self.counts["late"] += len(rows)
+        reason = "a pass has not come back, long after its deadline"
+        return self._missed(ts_ns, 0, rows, ts_event_ns, self.config.on_late, reason)
+
     def fail(
         self, ts_ns: int, took_ns: int, rows: Rows, ts_event_ns: NDArray[np.int64], reason: str
     ) -> list[Signal | ModelStatus]:

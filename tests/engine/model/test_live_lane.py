@@ -21,6 +21,7 @@ from engine.model.deploy import Deployer
 from engine.model.live_lane import LiveLane
 from engine.model.outlet import Verdict
 from engine.model.stage import Stage
+from engine.model.states import Due
 from tests.engine.model import nets
 from tests.runs import OPEN_NS, HeldFeed, bar, configuration, strategy
 from tests.traders import Everything
@@ -164,6 +165,77 @@ async def test_a_pass_that_does_not_come_back_is_late_and_what_it_brings_is_thro
         await d.one.idle.wait()
     assert d.signals() == []
     assert d.one.lane.counts["late"] == 3
+    d.one.shut()
+
+
+async def hanging(desk: Any, **over: Any) -> tuple[Any, Held]:
+    """Return a desk whose model's pass was told to be late and does not come back."""
+    d = desk(inline=False, deadline_ms=1.0, **over)
+    backend = Held(d.one.lane.scorer)
+    d.fill(nets.LOOKBACK + 1)
+    async with asyncio.timeout(5):
+        while not d.one._hangs:
+            await asyncio.sleep(0)
+    outlet = d.one.lane.outlet  # from here on no pass is late by the clock, which the bars move on
+    outlet.config, outlet._deadline_ns = outlet.config.model_copy(update={"deadline_ms": None}), 0
+    return d, backend
+
+
+async def test_a_model_that_hangs_misses_every_instant_until_it_has_failed(desk: Any) -> None:
+    """Each counts as late, so that `on_late` is carried out; when the pass comes back at last, the next is scored."""
+    d, backend = await hanging(desk, failures_max=3, on_late="flatten", ttl_s=1e6)
+    d.fill(1)
+    assert d.statuses() == []
+    d.fill(1)
+    assert [state_of(one) for one in d.statuses()] == [("failed", "flatten")]
+    assert "has not come back" in d.statuses()[0].reason
+    assert d.one.lane.counts["late"] == 9
+    backend.go.set()
+    async with asyncio.timeout(5):
+        await d.one.idle.wait()
+        d.fill(1)
+        while len(d.signals()) < 3:
+            await asyncio.sleep(0)
+    assert [state_of(one) for one in d.statuses()][1:] == [("healthy", "none")]
+    d.one.shut()
+
+
+async def test_another_file_takes_over_from_one_that_hangs(
+    desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a thread of its own, without the one that hangs to go back to; what that brings at last is nobody's."""
+    monkeypatch.setattr("engine.model.live_lane.PATIENCE_S", 0.001)
+    d, backend = await hanging(desk, ttl_s=1e6)
+    async with asyncio.timeout(5):
+        await swapped(d, tmp_path)
+        assert d.one._previous is None
+        d.fill(1)
+        backend.go.set()
+        while len(d.signals()) < 3:
+            await asyncio.sleep(0)
+        await d.one.idle.wait()
+    assert {one.source for one in d.signals()} == {d.statuses()[0].sha256[:12]}
+    d.one.shut()
+
+
+async def test_a_file_that_hangs_on_probation_is_rolled_back_to_one_that_scores(desk: Any, tmp_path: Path) -> None:
+    """The file before gets a thread of its own."""
+    d = desk(inline=False, deadline_ms=5_000.0, failures_max=2, ttl_s=1e6)
+    d.fill(nets.LOOKBACK + 1)
+    async with asyncio.timeout(5):
+        await d.one.idle.wait()
+        await swapped(d, tmp_path)
+        backend = Held(d.one.lane.scorer)
+        before = len(d.signals())
+        d.fill(1)
+        d.one._on_hung(d.one._pass, Due(OPEN_NS, *[np.zeros(0, np.int64)] * 3, *[np.zeros(0, np.float32)] * 2))
+        d.fill(1)
+        assert d.statuses()[-1].state == "rolled_back"
+        d.fill(1)
+        while len(d.signals()) < before + 3:
+            await asyncio.sleep(0)
+    assert d.signals()[-1].source == d.statuses()[-1].sha256[:12]
+    backend.go.set()
     d.one.shut()
 
 
