@@ -26,6 +26,20 @@ STRAIGHT: Final = frozenset(
     )
 ) | {"prim::Constant", "prim::GetAttr", "prim::ListConstruct"}  # fmt: skip
 """What a readout may be made of that is read off once and for all."""
+MOVES: Final = frozenset(
+    f"aten::{name}" for name in (
+        "__getitem__", "__is__", "__isnot__", "cat", "contiguous", "dim", "flatten", "len", "lstm", "permute",
+        "reshape", "select", "size", "slice", "squeeze", "stack", "t", "transpose", "unbind", "unsqueeze", "view",
+    )
+) | frozenset(
+    f"prim::{name}" for name in (
+        "GetAttr", "ListConstruct", "ListUnpack", "TupleConstruct", "TupleIndex", "TupleUnpack", "device", "dtype",
+        "unchecked_cast",
+    )
+)  # fmt: skip
+"""What may be done to numbers in a step that is an LSTM's and nothing else: they are laid out otherwise."""
+SCALES: Final = (0.1, 1.0, 30.0, 1024.0)
+"""How far from zero is tried: something that is cut off is not always cut off near it."""
 PROBE: Final = 1024.0
 """So far from zero that the bias does not drown a weight, and a power of two, which rounds nothing."""
 FEW: Final = 32
@@ -101,7 +115,8 @@ class LstmCells:
 def cells_of(torch: Any, module: Any, state_size: int) -> LstmCells | None:
     """Return the cells of a network on the CPU whose `advance` is an LSTM's step, None for any other.
 
-    That it is one is tried, on invented bars and states: it has to say the same.
+    Its program may do nothing else to the numbers. That it lays them out as an LSTM does is tried, on invented bars and
+    states: it has to say the same.
     """
     weights = dict(module.named_parameters())
     prefixes = [name.removesuffix(FIRST) for name in weights if name.endswith(FIRST)]
@@ -109,15 +124,28 @@ def cells_of(torch: Any, module: Any, state_size: int) -> LstmCells | None:
         return None
     named = {name.removeprefix(prefixes[0]): value for name, value in weights.items() if name.startswith(prefixes[0])}
     found = _cells(torch, named, state_size)
-    if found is None:
+    if found is None or not _only_moves(module.advance.inlined_graph):
         return None
     rng = np.random.default_rng(0)
-    newest, state = (rng.normal(size=(3, n)).astype(np.float32) for n in (named[FIRST].shape[1], state_size))
+    scale = np.repeat(np.float32(SCALES), 3)[:, None]
+    newest, state = (rng.normal(size=(len(scale), n)).astype(np.float32) for n in (named[FIRST].shape[1], state_size))
+    newest *= scale
     with torch.inference_mode():
         wanted = module.advance(torch.from_numpy(newest[:, :, None]), torch.from_numpy(state)).numpy()
         found.head = _head(torch, module, found)
-    same = np.allclose(found.step(newest, state, found.foresee(state)), wanted, rtol=0.0, atol=TOLERANCE)
-    return found if same else None
+    apart = np.abs(found.step(newest, state, found.foresee(state)) - wanted)
+    return found if (apart <= TOLERANCE * np.maximum(scale, ONE)).all() else None
+
+
+def _only_moves(block: Any) -> bool:
+    """Tell whether a program's branches all leave numbers as they are, but for the LSTM; what has none is free."""
+    for node in block.nodes():
+        reads = any("Tensor" in str(value.type()) for value in node.inputs())
+        if (reads and node.kind() not in MOVES) or node.kind() == "prim::SetAttr":
+            return False
+        if not all(map(_only_moves, node.blocks())):
+            return False
+    return True
 
 
 def _head(torch: Any, module: Any, cells: LstmCells) -> tuple[Floats, Floats] | None:
@@ -136,7 +164,7 @@ def _head(torch: Any, module: Any, cells: LstmCells) -> tuple[Floats, Floats] | 
         return None
     bias, weights = said[0], (said[1:] - said[0]) / PROBE
     states = torch.from_numpy(np.random.default_rng(1).normal(size=(4, cells.gates // 2)).astype(np.float32))
-    states *= torch.tensor([[0.1], [1.0], [30.0], [PROBE]])
+    states *= torch.tensor(SCALES)[:, None]
     wanted = module.readout(states)
     shown: Any = cells.top(states)
     scale = shown.abs() @ weights.abs() + bias.abs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ModelError
-from engine.model.backends import Floats, load_backend
+from engine.model.backends import Floats, _quiet, load_backend
 from engine.model.bundle import open_bundle
-from engine.model.cells import LstmCells
+from engine.model.cells import LstmCells, cells_of
 from engine.model.normalization import Normalization, Scaling
 from engine.model.states import Due, PreRolled
 from research.outputs import Scale
+from research.stac_ml import stac_ml
 from tests.engine.model import nets
 
 FEATURES = len(nets.SPECS)
@@ -138,6 +140,56 @@ def test_another_network_has_no_cells(tmp_path: Path, cells: nn.Module) -> None:
 def test_an_lstm_has_cells(tmp_path: Path) -> None:
     """The sibling of those that have none."""
     assert isinstance(backend_of(tmp_path, nets.Recurrent(FEATURES, 4, 1)).cells, LstmCells)
+
+
+class Bent(nets.Recurrent):
+    """An LSTM whose steps are bent, which at most of them does nothing."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(FEATURES)
+        self.how = how
+        self.seen = 0
+
+    @torch.jit.export
+    def advance(self, steps: Tensor, state: Tensor) -> Tensor:
+        if self.how == "clamped":
+            steps = torch.clamp(steps, -4.0, 4.0)
+        elif self.how == "clamped far out":
+            steps = torch.clamp(steps, -1e5, 1e5)
+        elif self.how == "by its values":
+            if bool((steps > 1e5).any()):
+                steps = steps.flip(1)
+        elif self.how == "by its calls":
+            self.seen += 1
+            if self.seen > 10:
+                steps = steps[:, :, :1]
+        count = state.shape[0]
+        both = state.view(count, 2, self.layers, self.hidden).permute(1, 2, 0, 3).contiguous()
+        _, (h, c) = self.lstm(steps.transpose(1, 2), (both[0], both[1]))
+        return torch.cat([h.transpose(0, 1).reshape(count, -1), c.transpose(0, 1).reshape(count, -1)], 1)
+
+
+@pytest.mark.parametrize("how", ["clamped", "clamped far out", "by its values", "by its calls"])
+def test_a_step_that_bends_anywhere_stays_the_network_s(tmp_path: Path, how: str) -> None:
+    """Its program is looked at: no trial finds what happens at one value in a million."""
+    backend = backend_of(tmp_path, Bent(how))
+    assert backend.state_size
+    assert backend.cells is None
+
+
+@pytest.mark.parametrize("letter", "ABC")
+def test_the_field_s_networks_have_cells(letter: str) -> None:
+    """And a linear head, both read from their weights: the siblings of those that bend."""
+    torch.manual_seed(1)
+    made = stac_ml(letter).eval()
+    file = io.BytesIO()
+    with _quiet():
+        torch.jit.save(torch.jit.script(made), file)
+        file.seek(0)
+        loaded = torch.jit.load(file).eval()
+    found = cells_of(torch, loaded, int(made.state_size))  # type: ignore[arg-type]  # a number, not a module
+    assert found is not None
+    assert found.head is not None
 
 
 class Square(nn.Module):
