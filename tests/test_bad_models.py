@@ -179,12 +179,12 @@ def test_a_gpu_whose_memory_is_full_is_a_failed_model_and_no_end_of_the_run(
     desk.write()
     scored = Scorer.together
 
-    def full(scorer: Scorer, inputs: Any) -> Any:
+    def full(scorer: Scorer, *inputs: Any) -> Any:
         def allocate(*_: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\n(a page more)")
 
         scorer.backend._module = allocate  # type: ignore[attr-defined]  # that of TorchScript
-        return scored(scorer, inputs)
+        return scored(scorer, *inputs)
 
     monkeypatch.setattr(Scorer, "together", full)
     assert cli.main(["backtest", str(desk.config)]) == 0

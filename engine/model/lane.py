@@ -8,7 +8,7 @@ lock, so a replay takes little longer than its forward passes on as many cores.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
@@ -38,21 +38,26 @@ ALWAYS_NEEDED: Final = frozenset({"quote", "vwap"})
 
 
 class Scored(NamedTuple):
-    """Scored windows and their newest bars as they came; what the network says, and that as one number."""
+    """Scored windows and their newest bars as they came; what the network says, and that as one number.
+
+    `failed` says of instants without outputs, by their first row, why.
+    """
 
     windows: Floats
     newest: Floats
     outputs: Floats
     scores: Floats
+    failed: Mapping[int, str]
 
 
 class Stretch(NamedTuple):
-    """A part of the tape whose scores are being computed."""
+    """A part of the tape whose scores are being computed; `ends` are where the rows of its instants end."""
 
     events: list[InboxEvent]
     rows: Rows
     ts_event_ns: NDArray[np.int64]
     ts_recv_ns: NDArray[np.int64]
+    ends: list[int]
     scored: Future[Scored]
 
 
@@ -199,33 +204,28 @@ class Lane:
         parts = slice(begin, min(stop, end)), slice(end, None)
         now, later = (Pulled._make(column[part] for column in pulled) for part in parts)
         now = _newest_of_each(now, len(self.scorer.symbols))
-        scored = executor.submit(self._score, now.windows)
-        return Stretch(events, now.rows, now.ts_event_ns, now.ts_recv_ns, scored), [later]
+        ends = [*(np.flatnonzero(np.diff(now.ts_recv_ns)) + 1).tolist(), len(now.rows)] if len(now.rows) else []
+        scored = executor.submit(self._score, now.windows, ends)
+        return Stretch(events, now.rows, now.ts_event_ns, now.ts_recv_ns, ends, scored), [later]
 
-    def _score(self, windows: Floats) -> Scored:
+    def _score(self, windows: Floats, ends: list[int]) -> Scored:
         newest = np.array(windows[:, :, -1]) if self._watchers else windows
         if not len(windows):
-            return Scored(windows, newest, windows, windows)
-        outputs = self.scorer.together(windows)
-        return Scored(windows, newest, outputs, self.scorer.scores(outputs))
+            return Scored(windows, newest, windows, windows, {})
+        outputs, failed = self.scorer.together(windows, ends)
+        return Scored(windows, newest, outputs, self.scorer.scores(outputs), failed)
 
     def _finished(self, stretch: Stretch) -> list[InboxEvent]:
         """Return a stretch with the signals that are known by its end."""
         rows, ts_event_ns, ts_recv_ns = stretch.rows, stretch.ts_event_ns, stretch.ts_recv_ns
-        ends = [*(np.flatnonzero(np.diff(ts_recv_ns)) + 1).tolist(), len(rows)] if len(rows) else []
-        scored, reason = None, ""
-        try:
-            scored = stretch.scored.result()
-        except ModelError as error:
-            reason = str(error)
-        first = 0
-        for end in ends:
-            here, ts_ns = slice(first, end), int(ts_recv_ns[first])
-            first = end
+        scored, begin = stretch.scored.result(), 0
+        for end in stretch.ends:
+            first, here, ts_ns, begin = begin, slice(begin, end), int(ts_recv_ns[begin]), end
             if self._watchers:
                 self._watch(stretch.events, ts_ns)
             took_ns = self._pace.draw_ns()
-            if scored is None:
+            if first in scored.failed:
+                reason = scored.failed[first]
                 self._pending += self.outlet.fail(ts_ns, took_ns, rows[here], ts_event_ns[here], reason)
             elif self._watchers:
                 due = Due(ts_ns, rows[here], ts_event_ns[here], rows[here], scored.windows[here], scored.newest[here])

@@ -5,7 +5,7 @@ A pass goes over all symbols that are due at one instant. Nothing here knows of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,24 @@ class Scorer:
         """
         self._asked(self._carrier.settle, due)
 
-    def together(self, windows: Floats) -> Floats:
-        """Score the raw windows of many instants in one go, in place.
+    def together(self, windows: Floats, ends: Sequence[int]) -> tuple[Floats, dict[int, str]]:
+        """Score the raw windows of many instants in one go, in place; where that fails, one instant after the other.
 
-        Raises:
-            ModelError: the network cannot.
+        `ends` are where the instants' rows end. Returns the outputs `[n, output]`, NaN where there are none, and by
+        the first row of each instant that failed why it did: live, too, a failure is of its own instant.
         """
-        return self._of_its_width(self._asked(self.backend.score, self.card.normalization.apply(windows, windows)))
+        inputs = self.card.normalization.apply(windows, windows)
+        try:
+            return self._of_its_width(self._asked(self.backend.score, inputs)), {}
+        except ModelError:
+            outputs, failed, first = np.full((len(inputs), len(self._weights)), np.nan, np.float32), dict[int, str](), 0
+        for end in ends:
+            try:
+                outputs[first:end] = self._of_its_width(self._asked(self.backend.score, inputs[first:end]))
+            except ModelError as error:
+                failed[first] = str(error)
+            first = end
+        return outputs, failed
 
     def _asked(self, ask: Callable[[Any], Any], inputs: Any) -> Any:
         """Run a model's code: whatever it raises is that model's failure, and ends neither a thread nor a run."""

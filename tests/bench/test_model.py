@@ -55,7 +55,7 @@ def test_the_plain_network_says_what_the_engine_says(tmp_path: Path) -> None:
     bundle = open_bundle(lstm_file(tmp_path), allowed=None, now_ns=0)
     windows = np.random.default_rng(1).normal(size=(300, LSTM.features, LSTM.lookback)).astype(np.float32)
     _, plain = backtest.forwards(plain_network(bundle), bundle.card.normalization.apply(windows), 128)
-    ours = scorer_of(bundle, ("S",), Sessions("24/7"), device="cpu").together(windows)
+    ours = scorer_of(bundle, ("S",), Sessions("24/7"), device="cpu").together(windows, [len(windows)])[0]
     np.testing.assert_allclose(plain, ours, atol=1e-6)
 
 

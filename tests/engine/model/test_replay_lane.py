@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from engine import daemon, journal
 from engine.config import from_dict
@@ -240,6 +241,44 @@ def test_a_model_that_only_fails_is_declared_failed_once(tmp_path: Path, policy:
     assert (status.state, status.action) == ("failed", action)
     assert status.reason == "4 passes in a row: its scores are not numbers"
     assert signals(records) == []
+
+
+class Refuses(nn.Module):
+    """The newest return, and a `raise` where that is above a limit."""
+
+    def forward(self, windows: Tensor) -> Tensor:
+        if bool((windows[:, 0, -1] > 5.0).any()):
+            raise ValueError("no such market")
+        return windows[:, 0:1, -1]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_window_that_raises_fails_its_own_instant_whichever_way_it_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    """One price in a stretch of a hundred minutes leaps: live it costs three scores, and so it does in a replay."""
+    from engine.model.lane import Lane
+
+    file = nets.bundle(tmp_path, Refuses())
+    events = [bar(s, m, 130.0 if (s, m) == ("AAA", 70) else 100.0 + m % 3 / 100) for m in range(100) for s in SYMBOLS]
+    over = {"challenger": str(nets.bundle(tmp_path, name="other"))} if watched else {}
+    bulk, ended = run(file, events, failures_max=2, **over)
+    monkeypatch.setattr(Lane, "batches", Lane._by_instant)
+    single, _ = run(file, events, failures_max=2, **over)
+    assert ended.scoring.lanes[0].counts["failed"] == 3
+    assert statuses(bulk) == []
+    assert len(signals(bulk)) == 3 * (100 - nets.LOOKBACK - 1)
+    assert lines(bulk) == lines(single)
+
+
+def test_a_symbol_that_never_has_a_number_fails_no_model(tmp_path: Path) -> None:
+    """It has no signals and is counted; the model fails when no symbol of its passes has a number."""
+    net = nets.NaNAbove(0.1)
+    events = [bar(s, m, 100.0 + m * (s == "AAA")) for m in range(60) for s in SYMBOLS]
+    records, ended = run(nets.bundle(tmp_path, net, golden=None), events, on_failure="flatten", failures_max=1)
+    assert ended.scoring.lanes[0].counts["not_a_number"] == len(signals(records)) / 2 > 50
+    assert {one.symbol for one in signals(records)} == {"BBB", "CCC"}
+    assert statuses(records) == []
 
 
 def test_flatten_closes_what_the_models_strategies_hold(tmp_path: Path) -> None:
