@@ -272,7 +272,7 @@ def checked(found: Any, count: int, path: Path) -> Floats:
     """Return what a network answered as `[count, output]`.
 
     Raises:
-        ModelError: it is of another shape.
+        ModelError: it is of another shape, or of numbers that numpy does not know.
     """
     shape = tuple(getattr(found, "shape", ()))
     if len(shape) != 2 or shape[0] != count:
@@ -280,7 +280,10 @@ def checked(found: Any, count: int, path: Path) -> Floats:
         raise ModelError(
             f"{path}: the network answers {count} windows with {given}; {count} rows of outputs are wanted"
         )
-    array: Floats = found.numpy() if hasattr(found, "numpy") else found
+    try:
+        array: Floats = found.numpy() if hasattr(found, "numpy") else found
+    except TypeError:  # bfloat16, for one
+        raise ModelError(f"{path}: the network answers in {found.dtype}; float32 is right") from None
     return array if array.dtype == np.float32 else array.astype(np.float32)
 
 

@@ -25,6 +25,9 @@ def check_golden(backend: Backend, card: Card, path: Path) -> None:
         wanted, tolerance = None, 0.0
     else:
         windows, wanted = card.golden.arrays()
+        if not card.golden.tolerance:
+            told = "its golden outputs have no tolerance; one by device is right, as {'cpu': 1e-5}"
+            raise ModelError(f"{path}: {told}")
         tolerance = card.golden.tolerance.get(backend.device.partition(" ")[0], max(card.golden.tolerance.values()))
     found = backend.score(windows)
     if found.shape[1] != len(card.outputs):

@@ -100,6 +100,34 @@ def test_outputs_of_another_shape_are_refused_at_the_start(tmp_path: Path, net: 
         loaded(path)
 
 
+class Halved(torch.nn.Module):
+    """Answers in another type."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        return windows[:, 0:1, -1].to(self.dtype)
+
+
+def test_numbers_that_numpy_does_not_know_are_refused_at_the_start(tmp_path: Path) -> None:
+    """With what would be right; others, as float16, are taken."""
+    path = nets.bundle(tmp_path, Halved(torch.bfloat16), golden=None)
+    with pytest.raises(ModelError, match=r"tiny\.pt: the network answers in torch\.bfloat16; float32 is right"):
+        loaded(path)
+    assert loaded(nets.bundle(tmp_path, Halved(torch.float16), golden=None)).score(windows(2)).dtype == np.float32
+
+
+def test_golden_outputs_without_a_tolerance_are_refused(tmp_path: Path) -> None:
+    """In a line that says what one looks like."""
+    made = Golden.of(windows(3), np.full((3, 1), 5.0, np.float32))
+    golden = Golden(made.shape, made.inputs, made.outputs, {})
+    with pytest.raises(ModelError, match=r"have no tolerance; one by device is right, as {'cpu': 1e-5}"):
+        loaded(nets.bundle(tmp_path, nets.Fixed(5.0), golden=golden))
+    assert loaded(nets.bundle(tmp_path, nets.Fixed(5.0), golden=made))
+
+
 class Refuses(torch.nn.Module):
     """Raises whatever it sees; scripted, what comes out is no RuntimeError."""
 
