@@ -150,17 +150,14 @@ class FeatureSet:
             return
         if last_ns and ts_ns - last_ns != self.interval_ns:
             self._fill(row, last_ns, bar)
-        vwap, quote = bar.vwap, self._quote[row]
+        vwap, quote, elapsed = bar.vwap, self._quote[row], self._grid.elapsed(ts_ns)
         if vwap is None:
             vwap = float("nan")
         else:
             self._seen.add("vwap")
         self._stage(
             row, ts_ns, bar.ts_recv_ns,
-            (
-                bar.open, bar.high, bar.low, close, bar.volume, vwap, bar.trade_count, 0.0, self._grid.elapsed(ts_ns),
-                *quote,
-            ),
+            (bar.open, bar.high, bar.low, close, bar.volume, vwap, bar.trade_count, 0.0, elapsed, *quote),
         )  # fmt: skip
         self._last_ns[row] = ts_ns
         self._last[row] = (close, *quote)
@@ -216,7 +213,10 @@ class FeatureSet:
         if row < 0:
             return
         if action.action == "symbol_change":
-            self._rows.setdefault(action.new_symbol, row)
+            self._settle()
+            if (other := self._rows.get(action.new_symbol, row)) != row:
+                self._due[other] = False  # of another security, of which nothing is heard under this name any more
+            self._rows[action.new_symbol] = self._rows.pop(action.symbol)
         if action.action != "split":
             return
         self._settle()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.errors import ModelError
-from engine.events import Bar, Datum, MarketEvent, News, Signal
+from engine.events import Bar, CorporateAction, Datum, MarketEvent, News, Signal
 from engine.model.archive import VOCABULARY, Archive
 from engine.model.bundle import Bundle
 from engine.model.card import Card, Floats32, Text
@@ -58,7 +58,7 @@ class Texts:
         return False
 
     def take(self, event: MarketEvent | Signal) -> None:
-        """Take in the next event of the tape; all but texts are passed over."""
+        """Take in the next event of the tape; all but texts and new names are passed over."""
         kind = type(event)
         if kind is Bar:
             return
@@ -68,6 +68,10 @@ class Texts:
         elif kind is Datum:
             assert isinstance(event, Datum)
             self._read(event.name, event.text, (event.symbol,), event.ts_event_ns, event.ts_recv_ns)
+        elif kind is CorporateAction:
+            assert isinstance(event, CorporateAction)
+            if event.action == "symbol_change" and event.symbol in self._rows:
+                self._rows[event.new_symbol] = self._rows.pop(event.symbol)
 
     def _read(self, name: str, text: str, named: Sequence[str], ts_ns: int, recv_ns: int) -> None:
         if name not in self.needs:

@@ -322,6 +322,24 @@ def test_a_symbol_that_is_renamed_keeps_its_history() -> None:
     assert made.close().tolist() == [0]
 
 
+def test_a_new_name_is_taken_from_whoever_had_it_before() -> None:
+    """The window goes on with the renamed symbol's bars; the other security's are forgotten, and so is the old name."""
+    made, plain = (features(FeatureSpec("returns"), lookback=5, symbols=("A", "M")) for _ in range(2))
+    for number in range(6):
+        for one in (made, plain):
+            one.take(bar(number))
+        made.take(bar(number, "M", scale=3.0))
+    made.take(CorporateAction("A", 0, 0, "symbol_change", new_symbol="M"))
+    made.take(CorporateAction("X", 0, 0, "symbol_change", new_symbol="A"))
+    assert made.close().tolist() == plain.close().tolist() == [0]
+    made.take(bar(6, "M"))
+    made.take(bar(7, "A", scale=9.0))
+    plain.take(bar(6))
+    assert made.close().tolist() == plain.close().tolist() == [0]
+    assert made.windows(np.array([0])).tolist() == plain.windows(np.array([0])).tolist()
+    assert not made.has_room_for(bar(8, "A"))
+
+
 def test_a_headline_without_symbols_concerns_all_and_one_of_the_future_nobody() -> None:
     """A fact counts from its own time on, for a bar that was staged before it came it does not exist."""
     made = features(FeatureSpec("news_count"), symbols=("A", "B"))

@@ -21,7 +21,7 @@ from engine.cli import app
 from engine.clock import ManualClock, Sessions
 from engine.config import from_dict
 from engine.errors import Divergence, ModelError
-from engine.events import MINUTE_NS, SECOND_NS, Bar, Datum, MarketEvent, Signal
+from engine.events import MINUTE_NS, SECOND_NS, Bar, CorporateAction, Datum, MarketEvent, Signal
 from engine.journal import Journal
 from engine.model.bundle import open_bundle, read_card
 from engine.model.card import FeatureSpec, Golden
@@ -198,6 +198,19 @@ def test_filings_are_read_and_other_data_are_not(tmp_path: Path) -> None:
     file = texts.save(tmp_path)
     assert len(signals(run(file, [filed, *market_end()]))) == 1
     assert signals(run(file, [other, news(2, HEADLINES[0]), *market_end()])) == []
+
+
+def test_a_renamed_symbol_is_read_of_under_its_new_name(tmp_path: Path) -> None:
+    """Also where another security had it; what bears the old name is another's."""
+    made = texts_of(texts.opened(tmp_path), ("AAA", "BBB"))
+    for event in (
+        CorporateAction("AAA", 0, 0, "symbol_change", new_symbol="BBB"),
+        CorporateAction("CCC", 0, 0, "symbol_change", new_symbol="AAA"), news(1, HEADLINES[0], "AAA"),
+    ):  # fmt: skip
+        made.take(event)
+    assert made.close().tolist() == []
+    made.take(news(2, HEADLINES[0], "BBB"))
+    assert made.close().tolist() == [0]
 
 
 def test_texts_of_one_instant_are_read_together(tmp_path: Path) -> None:
