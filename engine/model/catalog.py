@@ -52,6 +52,11 @@ class Chosen:
         told = {"quote"} if self.fields & set(QUOTE_FIELDS) else set()
         return frozenset(told | ({"vwap"} & self.fields) | {name for name, _ in self.facts})
 
+    @property
+    def tells_time(self) -> bool:
+        """Whether it looks at the clock alone, so that it says nothing of a market."""
+        return self.fields <= {"elapsed"} and not self.facts
+
 
 def choose(spec: FeatureSpec, folder: Path = Path()) -> Chosen:
     """Find a feature and try it on invented bars.

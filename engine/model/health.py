@@ -23,9 +23,11 @@ from engine.errors import ModelError
 from engine.events import DAY_NS
 from engine.model.backends import Floats
 from engine.model.card import Card
+from engine.model.catalog import choose
 from engine.model.horizon import Horizon, Numbers
 from engine.model.outlet import SEVERITY, Action, Verdict
 from engine.model.scorer import Scorer
+from engine.model.shipped import SHIPPED
 from engine.model.states import Due
 
 BINS: Final = 10
@@ -104,6 +106,8 @@ class Health:
                 )
             self._horizon = Horizon(card, symbols)
         self._refuse_what_cannot_be_measured()
+        # An hour's features of the clock are those of that hour and never of the whole day's.
+        self._drifts = [spec.name not in SHIPPED or not choose(spec).tells_time for spec in card.features]
 
     def _refuse_what_cannot_be_measured(self) -> None:
         config, reference, told = self.config, self.card.reference, f"the card of {self.card.name!r} holds no reference"
@@ -173,7 +177,8 @@ class Health:
             newest = np.asarray(self._newest, np.float64)
             pairs = [
                 (np.asarray(q), column[np.isfinite(column)])
-                for q, column in zip(reference.feature_quantiles, newest.T, strict=True)
+                for q, column, drifts in zip(reference.feature_quantiles, newest.T, self._drifts, strict=True)
+                if drifts
             ]
             pairs = [(q, column) for q, column in pairs if len(column)]
             if config.drift_psi_max is not None:

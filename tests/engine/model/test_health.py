@@ -24,10 +24,11 @@ from engine.events import (
     Signal,
     TradingStateChanged,
 )  # fmt: skip
-from engine.model.card import Output, Reference
+from engine.model.card import FeatureSpec, Output, Reference
 from engine.model.health import Health, calibration_error, ks, psi
 from engine.model.horizon import Horizon
 from engine.model.normalization import Normalization
+from engine.model.outlet import Verdict
 from engine.model.rivals import Board
 from engine.model.states import Due
 from engine.report import Result
@@ -295,6 +296,24 @@ def test_bad_calibration_is_noticed_and_good_is_left_alone(outputs: Any, said: A
     assert (verdict.action, health.measures["calibration"]) == ("none", pytest.approx(0.0, abs=0.05))
     verdict, health = calibrated(outputs, lambda likely: 1 - likely, said)
     assert (verdict.action, health.measures["calibration"]) == ("halt", pytest.approx(0.8, abs=0.05))
+
+
+@pytest.mark.parametrize("measure", ["drift_psi", "drift_ks"])
+def test_the_hour_of_a_look_is_no_drift(measure: str) -> None:
+    """`time_of_day` runs from 0 to 1 in training and over an hour of it in a look; other features still count."""
+    hours = tuple(np.linspace(0, 1, 101).tolist())
+    quantiles = (hours, tuple(QUANTILES.tolist()), tuple(QUANTILES.tolist()))
+    specs = (FeatureSpec("time_of_day"), *nets.SPECS[:2])
+    card = nets.card(specs=specs, reference=Reference(feature_quantiles=quantiles), normalization=Normalization())
+    for shift, state in ((0.0, "healthy"), (3.0, "degraded")):
+        health = watching(card, **{f"{measure}_max": 0.25})
+        for number in range(100):
+            newest = DICE.normal(size=(2, 3)) + shift
+            newest[:, 0] = 0.5 + number / 600
+            rows, at_ns = np.array([0, 1]), OPEN_NS + number * MINUTE_NS
+            due = Due(at_ns, rows, np.full(2, at_ns), rows, newest[:, :, None], newest)
+            verdict = health.observe(due, np.zeros((2, 1))) or Verdict()
+        assert (verdict.state, health.measures[measure] > 0.25) == (state, state == "degraded")
 
 
 @pytest.mark.parametrize("limit", ["drift_psi_max", "drift_ks_max", "prediction_psi_max", "ood_share_max"])
