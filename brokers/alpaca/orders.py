@@ -76,13 +76,15 @@ class AlpacaBroker:
             self._hosts.trading, keys, timeout_s=settings.timeout_s, limiter=limiter, clock=self._clock, sleep=sleep
         )
         cancel = partial(self.cancel, ts_ns=0)
-        # A local server plays its tape at any speed: what it says is never called too early.
-        ahead_max_ns = NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS
-        self._book = Book(self._clock, ahead_max_ns=ahead_max_ns, cancel=cancel)
+        # A local server plays its tape at any speed and date: what it says is never called too early, or too late.
+        clock_off_max_ns = NEVER_NS if self._hosts.is_local else AHEAD_MAX_NS
+        self._book = Book(self._clock, ahead_max_ns=clock_off_max_ns, cancel=cancel)
         self._catch_up = CatchUp(self._rest, self._book, sleep=sleep, on_untold=self._suspect)
         settlement = self._settlement = Settlement(self._rest, self._book, self._catch_up, cancel=cancel, sleep=sleep)
         self._resolver = Resolver(self._rest, self._book, self._catch_up, settlement, self._clock, sleep=sleep)
-        self._sender = Sender(self._rest, self._book, settlement, self._resolver, self._clock, sleep=sleep)
+        self._sender = Sender(
+            self._rest, self._book, settlement, self._resolver, self._clock, behind_max_ns=clock_off_max_ns, sleep=sleep
+        )
         self._line = TradeLine(self._hosts.trade_updates, keys, self._clock, take=self._take, accompany=self._caught_up)
         self.session = Session(
             self._line,

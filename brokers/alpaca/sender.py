@@ -2,7 +2,7 @@
 
 2xx                       accepted
 400 401 403 404 422       refused
-422 with code 40010001    looked up by our id, and adopted if it is there
+422 with code 40010001    looked up by our id, and adopted if it is the order that was asked for
 429                       the same id again once the limit allows, while the approval holds
 anything else             unknown: the symbol is frozen, and `resolver` finds out
 """
@@ -15,6 +15,7 @@ from brokers.alpaca.book import Book
 from brokers.alpaca.limiter import Sleep
 from brokers.alpaca.order_json import CLIENT_ID_CHARS_MAX, amendment, new_order
 from brokers.alpaca.outcome import Accepted, Later, Outcome, Refused, Taken, Unknown, classify
+from brokers.alpaca.records import OrderRecord, side_of
 from brokers.alpaca.resolver import WAITS_S, Resolver
 from brokers.alpaca.rest import NoAnswer, Rest, complaint
 from brokers.alpaca.settlement import Settlement
@@ -27,16 +28,19 @@ STUCK_CANCEL_S = 15.0
 class Sender:
     """Send orders, amendments and cancels, each from a task of its own.
 
+    Args:
+        behind_max_ns: how far the venue's clock may be behind ours.
+
     Attributes:
         sending: orders whose request is on its way.
     """
 
     def __init__(
         self, rest: Rest, book: Book, settlement: Settlement, resolver: Resolver, clock: Clock, *,
-        sleep: Sleep = asyncio.sleep,
+        behind_max_ns: int, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._rest, self._book, self._settlement, self._resolver = rest, book, settlement, resolver
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._behind_max_ns, self._sleep = clock, behind_max_ns, sleep
         self._turns: dict[str, asyncio.Lock] = {}
         self.sending: dict[str, asyncio.Event] = {}
 
@@ -56,7 +60,7 @@ class Sender:
             async with self._turns.setdefault(intent.symbol, asyncio.Lock()):
                 outcome = await self._send(intent, expires_ns)
                 if isinstance(outcome, Taken):
-                    outcome = await self._settle_taken(intent, outcome)
+                    outcome = await self._settle_taken(approved, outcome)
                 if isinstance(outcome, Unknown):
                     book.freeze(order_id, intent.symbol, outcome.reason)
                 elif isinstance(outcome, Accepted):
@@ -109,14 +113,18 @@ class Sender:
         except NoAnswer as error:
             return Unknown(str(error))
 
-    async def _settle_taken(self, intent: Intent, taken: Taken) -> Outcome:
+    async def _settle_taken(self, approved: Approved, taken: Taken) -> Outcome:
+        intent = approved.intent
         found = await self._resolver.look_up(intent.client_order_id)
         if found is None:
             return Unknown(f"{taken.reason}; looked up without an answer")
         if isinstance(found, str):
             return Refused(taken.reason)
-        if found.symbol.replace("/", "") != intent.symbol.replace("/", "") or not found.side.startswith(intent.side):
-            return Refused(f"{taken.reason}: the venue has another order of this id, to {found.side} {found.symbol}")
+        what = f"an order of this id, to {found.side} {found.qty or found.notional} {found.symbol}, {found.type}"
+        if found.submitted_ns(approved.ts_event_ns) < approved.ts_event_ns - self._behind_max_ns:
+            return Refused(f"{taken.reason}: another run has sent {what}, at {found.submitted_at or found.created_at}")
+        if not _is_asked_for(intent, found):
+            return Refused(f"{taken.reason}: another program has sent {what}")
         return Accepted(found)
 
     # --- cancels ---------------------------------------------------------------------------------------------------
@@ -168,3 +176,13 @@ class Sender:
             book.count("orders that turned up late")
             book.log.error("an order believed never to have arrived lives at the venue; it is canceled", order=order_id)
             await self.cancel(order_id)
+
+
+def _is_asked_for(intent: Intent, found: OrderRecord) -> bool:
+    """Tell whether the venue's order is what was asked for, as far as it says."""
+    pairs = (
+        (intent.symbol.replace("/", ""), found.symbol.replace("/", "")), (intent.side, side_of(found.side)),
+        (intent.type, found.type or None), (intent.qty, found.qty), (intent.notional_usd, found.notional),
+        (intent.limit_price, found.limit_price), (intent.stop_price, found.stop_price),
+    )  # fmt: skip
+    return all(wanted == shown for wanted, shown in pairs if wanted is not None and shown is not None)

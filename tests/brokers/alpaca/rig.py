@@ -17,9 +17,9 @@ from brokers.alpaca.settings import BrokerSettings
 from brokers.alpaca.wire import format_ns
 from engine.errors import TradingError
 from engine.events import SECOND_NS, Approved, Fill, Intent, Link, OrderUpdate
-from tests.brokers.alpaca.peers import ENVIRON, OPEN_NS, RestPeer, Time, TradePeer, ended, settle, stopped, until
+from tests.brokers.alpaca.peers import ENVIRON, RestPeer, Time, TradePeer, ended, settle, stopped, until
 
-NOW = format_ns(OPEN_NS)
+NOW = format_ns(Time().ts_ns)
 BY_CLIENT = "/v2/orders:by_client_order_id"
 FILLS = "/v2/account/activities/FILL"
 

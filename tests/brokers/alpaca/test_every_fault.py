@@ -143,7 +143,7 @@ async def test_a_day_without_faults_is_one_of_all_kinds_of_orders(
         await day.minutes(8)
         await day.minutes(2, price=106.0)
         await day.settled()
-        ends = {name.removeprefix("day-day-"): order.status for name, order in day.core.orders.orders.items()}
+        ends = {name.rpartition("-day-")[2]: order.status for name, order in day.core.orders.orders.items()}
         assert ends == {"1": "filled", "2": "replaced", "3": "canceled", "4": "filled", "4-tp": "filled",
                         "4-sl": "canceled", "5": "filled"}  # fmt: skip
         assert (broken(day, agrees=True), day.core.risk.state) == ([], "active")

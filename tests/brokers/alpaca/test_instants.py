@@ -41,7 +41,7 @@ async def test_an_order_that_is_found_after_all_says_when_it_was_accepted(monkey
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
         filled = record("o1", "filled", filled_qty="100", filled_avg_price="100.5")
-        filled["updated_at"] = format_ns(OPEN_NS + MINUTE_NS)
+        filled |= {"submitted_at": format_ns(OPEN_NS), "updated_at": format_ns(OPEN_NS + MINUTE_NS)}
         rig.rest.on("GET", BY_CLIENT, (200, filled))
         await rig.trades.send(fill(record("o1"), 100, 100))
         rig.broker.resolve(["o1"])

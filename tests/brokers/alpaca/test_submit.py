@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
-from engine.events import OrderUpdate
-from tests.brokers.alpaca.peers import held_back, settle, until
+from brokers.alpaca.wire import format_ns
+from engine.events import SECOND_NS, OrderUpdate
+from tests.brokers.alpaca.peers import Time, held_back, settle, until
 from tests.brokers.alpaca.rig import BY_CLIENT, FILLS, activity, broker_rig, fill, record, update
 
 ORDERS = "/v2/orders"
+ours = partial(record, "o1", type="limit", limit_price="99.00")
 
 
 async def test_an_order_is_sent_once_under_our_own_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +68,8 @@ async def test_an_id_that_is_taken_is_looked_up_and_adopted(monkeypatch: pytest.
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
         rig.rest.on("POST", ORDERS, (422, {"code": 40010001, "message": "client_order_id must be unique"}))
-        rig.rest.on("GET", BY_CLIENT, (200, record("o1", "new")))
-        rig.submit()
+        rig.rest.on("GET", BY_CLIENT, (200, ours(submitted_at=format_ns(Time().ts_ns - 4 * SECOND_NS))))
+        rig.submit(type="limit", limit_price=Decimal(99))
         await rig.told("accepted")
         assert rig.rest.asked("GET", BY_CLIENT)[0][0] == {"client_order_id": "o1"}
 
@@ -75,8 +78,15 @@ async def test_an_id_that_is_taken_is_looked_up_and_adopted(monkeypatch: pytest.
     ("found", "told"),
     [
         ((404, {"message": "order not found"}), "qty must be > 0"),
-        ((200, record("o1", symbol="QQQ")), "another order of this id, to buy QQQ"),
-        ((200, record("o1", side="sell")), "another order of this id, to sell SPY"),
+        ((200, ours(symbol="QQQ")), "another program has sent an order of this id, to buy 100 QQQ, limit"),
+        ((200, ours(side="sell")), "another program has sent an order of this id, to sell 100 SPY, limit"),
+        ((200, ours(qty="50")), "another program has sent an order of this id, to buy 50 SPY"),
+        ((200, ours(type="market")), "another program has sent an order of this id, to buy 100 SPY, market"),
+        ((200, ours(limit_price="98")), "another program has sent an order of this id"),
+        (
+            (200, ours(submitted_at=format_ns(Time().ts_ns - 6 * SECOND_NS))),
+            "another run has sent an order of this id, to buy 100 SPY, limit, at 2026-",
+        ),
     ],
 )
 async def test_the_same_code_for_another_reason_is_a_refusal(
@@ -87,7 +97,7 @@ async def test_the_same_code_for_another_reason_is_a_refusal(
         await rig.connected()
         rig.rest.on("POST", ORDERS, (422, {"code": 40010001, "message": "qty must be > 0"}))
         rig.rest.on("GET", BY_CLIENT, found)
-        rig.submit()
+        rig.submit(type="limit", limit_price=Decimal(99))
         await rig.told("rejected")
         assert told in rig.reason()
 
