@@ -32,9 +32,10 @@ class Core(Desk):
         market = self.portfolio.market(symbol)
         if symbol in self.working:
             self.settle(self.broker.match(event))
-        if self.portfolio.mark(market, market.observe(event, now)):
+        callbacks = market.observe(event, now)
+        if self.portfolio.mark(market, market.price):
             self.supervisor.apply(self.risk.on_loss(now))
-        self.tell(self.wiring.listeners(market, event), event)
+        self.tell(callbacks, event)
 
     def tell(self, callbacks: Callbacks, event: Any) -> None:
         """Call the strategies one after the other; each one's wishes are dealt with before the next one thinks."""

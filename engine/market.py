@@ -30,21 +30,23 @@ class Market:
     """The live state of one symbol.
 
     Units: prices in the account's currency; quantities in shares or coins, signed where they are positions.
-    `mark` is the last price that values a position. `worst_qty` is the larger of the two sizes that the position can
-    reach if every open buy or every open sell fills; zero means that no price of this symbol can move our account.
-    `bar_ns` is when the last bar came, 0 when none has, `bar_span_ns` its length; the bar itself is not kept, because
-    to let go of an old one for each new one reaches into cold memory. `bar_interval_ns` is the length that is routed.
+    `price` is the last that came, `mark` the last that values a position. `worst_qty` is the larger of the two sizes
+    that the position can reach if every open buy or every open sell fills; zero means that no price of this symbol can
+    move our account. `bar_ns` is when the last bar came, 0 when none has, `bar_span_ns` its length; the bar itself is
+    not kept, because to let go of an old one for each new one reaches into cold memory. `bar_interval_ns` is the length
+    that is routed to `on_bar`; a bar of another one goes `on_new_span`, to whoever routes it.
     """
 
     __slots__ = (
         "bar_close", "bar_interval_ns", "bar_ns", "bar_span_ns", "halted", "limit_down_price", "limit_up_price",
-        "long_qty", "mark", "on_bar", "on_quote", "on_trade", "open_buy_qty", "open_buys", "open_sell_qty",
-        "open_sells", "position_qty", "qty", "quote", "routes", "short_qty", "symbol", "trade", "worst_qty",
+        "long_qty", "mark", "on_bar", "on_new_span", "on_quote", "on_trade", "open_buy_qty", "open_buys",
+        "open_sell_qty", "open_sells", "position_qty", "price", "qty", "quote", "routes", "short_qty", "symbol",
+        "trade", "worst_qty",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
-        self.mark = self.bar_close = nan
+        self.price = self.mark = self.bar_close = nan
         self.bar_ns = self.bar_interval_ns = self.bar_span_ns = 0
         self.quote: Quote | None = None
         self.trade: Trade | None = None
@@ -57,21 +59,24 @@ class Market:
         self.open_sells: dict[str, Order] = {}
         self.routes: dict[int, Callbacks] = {}
         self.on_bar: Callbacks = ()
+        self.on_new_span: Callbacks = ()
         self.on_quote: Callbacks = ()
         self.on_trade: Callbacks = ()
 
-    def observe(self, event: Bar | Quote | Trade, now_ns: int) -> float:
-        """Keep a price that has come and return it; NaN for a quote that names none."""
+    def observe(self, event: Bar | Quote | Trade, now_ns: int) -> Callbacks:
+        """Keep what has come, its price as `price` (NaN where a quote names none), and return whom it is for."""
         if isinstance(event, Bar):
-            price: float = event.close
-            self.bar_close, self.bar_ns = price, now_ns
-            return price
+            self.price = self.bar_close = event.close
+            self.bar_ns, self.bar_span_ns = now_ns, event.interval_ns
+            return self.on_bar if self.bar_span_ns == self.bar_interval_ns else self.on_new_span
         if isinstance(event, Quote):
             self.quote = event
             bid, ask = event.bid_price, event.ask_price
-            return (bid + ask) / 2 if 0 < bid <= ask else nan
+            self.price = (bid + ask) / 2 if 0 < bid <= ask else nan
+            return self.on_quote
         self.trade = event
-        return event.price
+        self.price = event.price
+        return self.on_trade
 
     def forget_prices(self) -> None:
         """Let nothing be priced by what came before a split, or a change of name; `mark` still values positions."""

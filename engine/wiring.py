@@ -13,7 +13,7 @@ from typing import Any
 from engine.bars import SESSION_NS, BarBuilder, interval_text, kind_ns
 from engine.clock import Sessions
 from engine.errors import ConfigError, InvariantError
-from engine.events import Bar, InboxEvent, Quote, Trade
+from engine.events import Bar, InboxEvent
 from engine.market import Callback, Callbacks, Market
 from engine.portfolio import Portfolio
 from engine.schedule import Schedule
@@ -88,23 +88,16 @@ class Wiring:
                 if misfit := self._misfit(strategy, event.symbol, event.interval_ns):
                     raise misfit
 
-    def listeners(self, market: Market, event: Bar | Quote | Trade) -> Callbacks:
-        """Return the callbacks that a price is for."""
-        if isinstance(event, Bar):
-            if event.interval_ns != market.bar_interval_ns:
-                self._route(market, event.interval_ns)
-            return market.on_bar
-        return market.on_quote if isinstance(event, Quote) else market.on_trade
-
-    def _route(self, market: Market, interval_ns: int) -> None:
+    def _on_new_span(self, market: Market, bar: Bar) -> None:
         """Point a market's bars of this length at those who asked for them, through builders of longer ones.
 
         Whoever has no use for them is told by a `ConfigError`, in its own place, as if its `on_bar` had raised it.
         """
+        interval_ns = bar.interval_ns
         if interval_ns not in market.routes:
             market.routes[interval_ns] = tuple(self._bar_route(market, interval_ns))
-        market.bar_interval_ns = market.bar_span_ns = interval_ns
-        market.on_bar = market.routes[interval_ns]
+        market.bar_interval_ns, market.on_bar = interval_ns, market.routes[interval_ns]
+        self.tell(market.on_bar, bar)
 
     def check_heard(self) -> None:
         """Refuse, once all bars have come, what asked for short ones and would have heard of days alone.
@@ -140,10 +133,11 @@ class Wiring:
         self.on_fill = {one.name: self._own(one, "on_fill") for one in self._strategies}
         for market in self._portfolio.markets.values():
             market.routes, market.bar_interval_ns = {}, 0
-            market.on_bar = market.on_quote = market.on_trade = ()
+            market.on_bar = market.on_new_span = market.on_quote = market.on_trade = ()
         for strategy in self._strategies:
             for symbol in strategy.symbols:
                 market = self._portfolio.market(symbol)
+                market.on_new_span = (partial(self._on_new_span, market),)
                 market.on_quote += self._own(strategy, "on_quote")
                 market.on_trade += self._own(strategy, "on_trade")
 

@@ -173,7 +173,7 @@ class Ledger:
             self.rejects = 0
 
     def _act(self, action: CorporateAction) -> None:
-        holders = [key for key in self.positions if key[1] == action.symbol and self.positions[key]]
+        holders = sorted(key for key in self.positions if key[1] == action.symbol and self.positions[key])
         if action.action == "split":
             self._split(holders, Fraction(action.new_shares, action.old_shares))
             return
