@@ -84,7 +84,7 @@ def build(config: TrainConfig) -> Examples:
         data.specs, symbols, interval_ns=interval_ns(data.bar), lookback=data.lookback, missing=data.missing,
         sessions=sessions, hours=data.hours, block=BLOCK,
     )  # fmt: skip
-    read = Reader(features, sessions)
+    read = Reader(features)
     for batch in _scored(config, feed, sessions):
         for event in batch:
             read.take(event)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.bars import kind_ns
-from engine.clock import Sessions
 from engine.events import Bar, CorporateAction, InboxEvent
 from engine.model.features import FeatureSet, Pulled
 from research.targets import Ints
@@ -22,11 +20,11 @@ Floats32 = npt.NDArray[np.float32]
 class Reader:
     """Takes the tape's events in order: features make windows of them, and prices are kept for the answers."""
 
-    def __init__(self, features: FeatureSet, sessions: Sessions) -> None:
+    def __init__(self, features: FeatureSet) -> None:
         self.others: set[int] = set()
         self.prices = [Prices() for _ in features.symbols]
         self.columns = Columns(len(features.symbols), features.n_features, features.lookback)
-        self._features, self._sessions = features, sessions
+        self._features = features
         self._place = {symbol: place for place, symbol in enumerate(features.symbols)}
 
     def take(self, event: InboxEvent) -> None:
@@ -35,10 +33,13 @@ class Reader:
         features.take(event)  # type: ignore[arg-type]  # a tape holds market events, and signals of models before
         if not isinstance(event, Bar | CorporateAction) or event.symbol not in self._place:
             return
-        prices = self.prices[self._place[event.symbol]]
+        place = self._place[event.symbol]
+        prices = self.prices[place]
         if isinstance(event, CorporateAction):
+            if event.action == "symbol_change":
+                self._place[event.new_symbol] = self._place.pop(event.symbol)
             prices.adjust(event)
-        elif kind_ns(event.interval_ns, self._sessions) != features.interval_ns:
+        elif not features.has_room_for(event):
             self.others.add(event.interval_ns)
         elif features.left_out == left_out:  # what is no bar to the features is no answer either
             prices.add(event)

@@ -7,11 +7,13 @@ import pytest
 
 from engine.clock import Sessions
 from engine.errors import ConfigError, ModelError, TapeError
-from engine.events import HOUR_NS
+from engine.events import HOUR_NS, Bar
+from engine.model.card import FeatureSpec
 from engine.model.features import FeatureSet
 from engine.model.normalization import Normalization
 from engine.plugins import FEED, load
 from research import dataset, experiment
+from research.reader import Reader
 from tests.research.markets import START_NS, SYMBOLS, random_walk, training, write_tape
 
 
@@ -120,6 +122,35 @@ def test_bars_of_another_length_are_named(tmp_path: Path) -> None:
     """One clear line: which the tape has and which were wanted."""
     with pytest.raises(ConfigError, match=r"data.bar = '5min', but the tape's bars are of 1h"):
         dataset.build(training(tmp_path, None, 'data.bar="5min"'))
+
+
+def test_a_renamed_symbol_goes_on_as_one_whether_its_new_name_is_asked_for_or_not(tmp_path: Path) -> None:
+    """Its windows and its answers alike, with the symbols named or all of the tape."""
+    named = 'data.symbols=["AA", "BB", "CC", "DD", "EE"]'
+    for given in ((named,), ()):
+        config, cut_ns = training(tmp_path, random_walk(symbols=5), *given), START_NS + 300 * HOUR_NS
+        path = tmp_path / "tape" / "bars.csv"
+        head, *bars = path.read_text().splitlines()
+        late = [bar.replace("AA,", "FF,") if int(bar.split(",")[1]) > cut_ns else bar for bar in bars]
+        path.write_text("\n".join([head, *late]) + "\n")
+        (tmp_path / "tape" / "actions.csv").write_text(
+            f"symbol,ts_event_ns,ts_recv_ns,action,new_symbol\nAA,{cut_ns + 1},{cut_ns + 1},symbol_change,FF\n"
+        )
+        examples = dataset.build(config)
+        whole, renamed = (examples.ts_ns[examples.symbol == number] for number in (1, 0))
+        assert renamed.tolist() == whole.tolist()
+
+
+def test_bars_of_a_session_are_of_any_length_that_a_session_has(tmp_path: Path) -> None:
+    """What the features take has a price too: one rule, on a calendar with short sessions."""
+    features = FeatureSet(
+        (FeatureSpec("returns"),), ("AA",), interval_ns=4 * HOUR_NS, lookback=2, sessions=Sessions("XNYS"), block=8
+    )
+    read = Reader(features)
+    for bar_ns in (4 * HOUR_NS, HOUR_NS):
+        read.take(Bar("AA", START_NS + 18 * HOUR_NS, START_NS + 18 * HOUR_NS, 1.0, 1.0, 1.0, 1.0, 1.0, bar_ns))
+    assert len(read.prices[0].close) == 1
+    assert read.others == {HOUR_NS}
 
 
 def test_a_tape_without_the_fields_of_a_feature_is_refused(tmp_path: Path) -> None:
