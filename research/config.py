@@ -205,6 +205,11 @@ class TrainConfig(Table):
             raise ValueError("an autoencoder goes with target 'reconstruction' and with no other")
         if any(guards) and self.ensemble:
             raise ValueError("autoencoders make no ensemble")
+        champion = self.gate.champion
+        if champion and not (
+            champion.suffix == ".pt" and f"{champion.stem}-".startswith(tuple(self.name + mark for mark in "-_."))
+        ):
+            raise ValueError(f"gate.champion is opened by the name in its card: call it {self.name}.pt")
         return self
 
     @property

@@ -51,7 +51,7 @@ def _card(
         lookback=data.lookback, missing=data.missing, calendar=config.calendar, hours=data.hours,
         normalization=fold.normalization, outputs=_outputs(config), score=config.target.values or (1.0,),
         state_mode="window" if recurrent else "stateless", universe=examples.symbols,
-        train_span_ns=spans[0], valid_span_ns=spans[1], test_span_ns=spans[2],
+        train_span_ns=fold.train_span_ns, valid_span_ns=spans[1], test_span_ns=spans[2],
         embargo_ns=config.split.embargo_bars * interval_ns(data.bar), trials=trials, metrics=metrics,
         parent_sha256=parent_sha256, expires_ns=NEVER_NS if days is None else spans[2][1] + days * DAY_NS,
         golden=_golden(examples, fold), reference=_reference(config, examples, fold),

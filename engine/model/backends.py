@@ -199,8 +199,7 @@ class TorchBackend:
         # What freezing leaves of its buffers, a network writes to: it has to see its windows in their order.
         self.callers = 1 if any(True for _ in module.buffers()) else max(1, (os.cpu_count() or 1) // threads)
         self._torch, self._module, self._path = torch, module, path
-        jit: Any = torch.jit
-        self._errors = RuntimeError, jit.Error  # the second is what a program's own `raise` becomes
+        self._errors = RuntimeError, torch.jit.Error  # the second is what a program's own `raise` becomes
 
     def score(self, windows: Floats) -> Floats:
         return self._in_chunks(self._module, windows)
@@ -277,9 +276,8 @@ def checked(found: Any, count: int, path: Path) -> Floats:
     shape = tuple(getattr(found, "shape", ()))
     if len(shape) != 2 or shape[0] != count:
         given = "x".join(map(str, shape)) or type(found).__name__
-        raise ModelError(
-            f"{path}: the network answers {count} windows with {given}; {count} rows of outputs are wanted"
-        )
+        told = f"the network answers {count} windows with {given}; {count} rows of outputs are wanted"
+        raise ModelError(f"{path}: {told}")
     try:
         array: Floats = found.numpy() if hasattr(found, "numpy") else found
     except TypeError:  # bfloat16, for one

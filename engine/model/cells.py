@@ -127,7 +127,7 @@ def cells_of(torch: Any, module: Any, state_size: int) -> LstmCells | None:
     if found is None or not _only_moves(module.advance.inlined_graph):
         return None
     rng = np.random.default_rng(0)
-    scale = np.repeat(np.float32(SCALES), 3)[:, None]
+    scale = np.repeat(np.array(SCALES, np.float32), 3)[:, None]
     newest, state = (rng.normal(size=(len(scale), n)).astype(np.float32) for n in (named[FIRST].shape[1], state_size))
     newest *= scale
     with torch.inference_mode():

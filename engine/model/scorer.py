@@ -96,7 +96,7 @@ class Scorer:
             return ask(inputs)
         except ModelError:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # TorchScript's own error is no RuntimeError
             raise ModelError(f"{self.bundle.path}: {type(error).__name__}: {first_line(error)}") from error
 
     def _of_its_width(self, outputs: Floats) -> Floats:

@@ -89,3 +89,11 @@ def test_what_earns_nothing_cannot_be_compared(tmp_path: Path) -> None:
     """A volatility is no position."""
     with pytest.raises(ConfigError, match=r"target.use = 'volatility' earns nothing"):
         retrain(training(tmp_path, None, 'target.use="volatility"'))
+
+
+@pytest.mark.parametrize("name", ["best.pt", "tinybest.pt", "tiny"])
+def test_a_champion_of_a_name_that_its_card_does_not_have_is_refused(tmp_path: Path, name: str) -> None:
+    """The first promotion would write a file that nothing opens, and every later one would stop there."""
+    with pytest.raises(ConfigError, match=r"gate.champion is opened by the name in its card: call it tiny.pt"):
+        training(tmp_path, None, f'gate.champion="{tmp_path / name}"')
+    assert training(tmp_path, None, f'gate.champion="{tmp_path}/prod/tiny-live.pt"').gate.champion
