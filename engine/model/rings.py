@@ -45,14 +45,14 @@ class Rings:
         self._bars = np.full((len(FIELDS), symbols, 2 * self._room), np.nan)
         self._values = np.full((symbols, len(chosen), 2 * self._value_room), np.nan, np.float32)
         self._begun = np.zeros(symbols, np.int64)
-        self._flaws = np.zeros((symbols, 2 * self._flaw_room), np.bool_)
-        self._whole_bars = self.warm_up_bars if missing == "refuse" else lookback
+        self._flaws, self._holes = np.zeros((2, symbols, 2 * self._flaw_room), np.bool_)
         # To make such a view takes longer than to read a window through it.
         self._fields = {
             name: sliding_window_view(self._bars[at], self._depth[name], 1) for at, name in enumerate(FIELDS)
         }
         self._value_windows = sliding_window_view(self._values, lookback, 2)
-        self._flaw_windows = sliding_window_view(self._flaws, self._whole_bars, 1)
+        self._flaw_windows = sliding_window_view(self._flaws, lookback, 1)
+        self._hole_windows = sliding_window_view(self._holes, self.warm_up_bars, 1)
 
     def put(self, rows: Ints, numbers: Ints, ts_ns: Ints, staged: Floats, holes: Bools) -> None:
         """Remember bars, of one symbol in order, and compute their features.
@@ -76,8 +76,10 @@ class Rings:
 
     def whole(self, rows: Ints, numbers: Ints) -> Bools:
         """Tell which windows are complete: enough bars, and nothing in them that the policy excludes."""
-        start = numbers % self._flaw_room + (self._flaw_room - self._whole_bars + 1)
-        flawed = self._flaw_windows[rows, start].any(axis=1)
+        end = numbers % self._flaw_room + self._flaw_room + 1
+        flawed = self._flaw_windows[rows, end - self._lookback].any(axis=1)
+        if self._missing == "refuse":  # a bar that is not there has a part in what is computed of those after it
+            flawed |= self._hole_windows[rows, end - self.warm_up_bars].any(axis=1)
         whole: Bools = (numbers - self._begun[rows] + 1 >= self.warm_up_bars) & ~flawed
         return whole
 
@@ -120,9 +122,8 @@ class Rings:
             flaws = np.zeros(len(rows), np.bool_)
         else:
             flaws = np.isnan(values).any(axis=1) & (numbers - self._begun[rows] >= self.first)
-            if self._missing == "refuse":
-                flaws |= holes
         place = numbers % self._value_room
         self._values[rows, :, place] = self._values[rows, :, place + self._value_room] = values
         place = numbers % self._flaw_room
         self._flaws[rows, place] = self._flaws[rows, place + self._flaw_room] = flaws
+        self._holes[rows, place] = self._holes[rows, place + self._flaw_room] = holes

@@ -170,6 +170,19 @@ def test_refused_bars_leave_no_window_that_they_had_a_part_in() -> None:
     assert due == [3, 4, 5, 11, 12, 13, 14, 15]
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_value_that_was_missing_keeps_only_those_windows_back_that_show_it(start: int) -> None:
+    """Policy refuse: a spread that was not known before the first quote, wherever the run began."""
+    made, due = features(*SPECS, FeatureSpec("spread"), lookback=3, missing="refuse"), []
+    for number in range(start, 16):
+        if number == 6:
+            ts_ns = bar(number).ts_event_ns - 1
+            made.take(Quote("A", ts_ns, ts_ns, 9.0, 1.0, 9.1, 1.0))
+        made.take(bar(number))
+        due += [number] * made.close().size
+    assert due == [*range(8, 16)]
+
+
 def test_stamps_a_little_beside_the_grid_are_no_missing_bars() -> None:
     """A feed that stamps its bars some seconds late or early misses none."""
     made = features(*SPECS, lookback=5, missing="refuse")
