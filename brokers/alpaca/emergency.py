@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from brokers.alpaca.book import Book
@@ -58,9 +58,9 @@ class AlpacaEmergency:
         """Ask until none of the orders is open any more, through rate limits and gateway errors."""
         seen: set[str] = set()
         told = ""
-        for _ in range(TRIES):
+        for tries in range(TRIES):
             try:
-                wanted = await self._open_orders(entries_only=entries_only)
+                wanted = await (self._open_entries() if entries_only else self._open_orders(reads_past=tries > 0))
                 seen |= wanted.keys()
                 if not wanted:
                     return len(seen)
@@ -78,17 +78,22 @@ class AlpacaEmergency:
         except NoAnswer:
             return  # the next reading shows what came of it
 
-    async def _ours(self, query: Query) -> tuple[list[OrderRecord], dict[str, OrderRecord]]:
+    async def _ours(self, query: Query) -> list[OrderRecord]:
         listed = await self._reader.orders(query)
-        ours = [parent for parent in listed if parent.client_order_id.startswith(self._prefix)]
-        return ours, {one.id: one for parent in ours for one in (parent, *(parent.legs or ())) if not one.is_ended}
+        return [parent for parent in listed if parent.client_order_id.startswith(self._prefix)]
 
-    async def _open_orders(self, *, entries_only: bool) -> dict[str, OrderRecord]:
-        ours, found = await self._ours({"status": "open"})
-        if not entries_only and not found:  # legs of a filled parent may be on no list of open orders
+    async def _open_orders(self, *, reads_past: bool) -> dict[str, OrderRecord]:
+        """Return what is open; legs of a filled parent may be on no list of that, and the past takes long to read."""
+        found = _open(await self._ours({"status": "open"}))
+        if reads_past or not found:
             since = to_datetime(self._clock.now_ns() - LONGEST_LIFE_NS).isoformat()
-            found = (await self._ours({"status": "all", "after": since}))[1]
-        if not entries_only or not found:
+            found |= _open(await self._ours({"status": "all", "after": since}))
+        return found
+
+    async def _open_entries(self) -> dict[str, OrderRecord]:
+        ours = await self._ours({"status": "open"})
+        found = _open(ours)
+        if not found:
             return found
         positions = {
             canonical_symbol(one.symbol, one.asset_class): -abs(one.qty) if one.side == "short" else one.qty
@@ -96,6 +101,11 @@ class AlpacaEmergency:
         }
         legs = {leg.id for parent in ours for leg in parent.legs or ()}
         return {one.id: one for one in found.values() if one.id not in legs and not _reduces(one, positions)}
+
+
+def _open(parents: Iterable[OrderRecord]) -> dict[str, OrderRecord]:
+    """Return by the venue's ids those of some orders and their legs that live."""
+    return {one.id: one for parent in parents for one in (parent, *(parent.legs or ())) if not one.is_ended}
 
 
 def _reduces(order: OrderRecord, positions: Mapping[str, Decimal]) -> bool:

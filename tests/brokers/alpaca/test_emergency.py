@@ -110,6 +110,17 @@ async def test_nothing_waits_for_the_accounts_past_to_be_read(monkeypatch: pytes
         assert asked[past][2] == f"{to_datetime(time.now_ns() - 91 * DAY_NS):%Y-%m-%d}"
 
 
+async def test_an_order_that_stays_keeps_no_other_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel that the venue never carries out, and a leg that only the list of all orders has."""
+    async with emergency(monkeypatch) as (peer, made, time):
+        legs = [record("m9", id="leg-9", type="limit", side="sell")]
+        account = Account(peer, record("demo.9f-a-1"), record("demo.9f-a-9", "filled", legs=legs))
+        peer.on("DELETE", f"{ORDERS}/venue-demo.9f-a-1", (204, None))
+        with pytest.raises(BrokerError, match="1 orders are still open"):
+            await finish(time, made.cancel_all())
+        assert "leg-9" in account.canceled
+
+
 async def test_storms_of_refusals_do_not_keep_orders_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """F73: 429, 504 and broken connections; it asks until the venue shows none of them."""
     async with emergency(monkeypatch) as (peer, made, time):
