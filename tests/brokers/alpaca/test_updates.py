@@ -277,6 +277,15 @@ LEGS = [
 PRICES = {"take_profit_limit_price": Decimal(110), "stop_loss_stop_price": Decimal(90), "order_class": "bracket"}
 
 
+async def bracketed(rig: BrokerRig) -> dict[str, Any]:
+    """Take a bracket to the venue, which has filled its entry at once."""
+    order = record("o1", "filled", order_class="bracket", legs=LEGS)
+    rig.rest.on("POST", ORDERS, (200, order))
+    rig.submit("o1", **PRICES)
+    await rig.told("accepted")
+    return order
+
+
 async def test_legs_are_known_by_their_place_in_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The venue makes up the legs' client ids; ours end in -tp and -sl."""
     async with broker_rig(monkeypatch) as rig:
@@ -311,10 +320,7 @@ async def test_the_end_of_a_leg_makes_the_whole_group_be_read_again(monkeypatch:
     """O14: the take-profit fills, and no event says that the stop is gone."""
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
-        order = record("o1", "filled", order_class="bracket", legs=LEGS)
-        rig.rest.on("POST", ORDERS, (200, order))
-        rig.submit("o1", **PRICES)
-        await rig.told("accepted")
+        order = await bracketed(rig)
         after = order | {
             "legs": [LEGS[0] | {"status": "filled", "filled_qty": "100"}, LEGS[1] | {"status": "canceled"}]
         }
@@ -333,10 +339,7 @@ async def test_what_replaces_a_leg_keeps_its_own_id_wherever_it_is_listed(monkey
     """It stands in the leg's place; taken for the leg, its fill would be booked on both, or it be canceled as ended."""
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
-        order = record("o1", "filled", order_class="bracket", legs=LEGS)
-        rig.rest.on("POST", ORDERS, (200, order))
-        rig.submit("o1", **PRICES)
-        await rig.told("accepted")
+        order = await bracketed(rig)
         rig.rest.on("PATCH", "/v2/orders/leg-sl", (200, MOVED))
         rig.submit("o2", side="sell", type="stop", stop_price=Decimal(95), replaces="o1-sl")
         await rig.told("accepted", "o2")
@@ -489,10 +492,7 @@ async def test_an_order_that_fills_in_full_while_being_replaced_is_over(monkeypa
     """It is not asked after at every reconnect, and the others of its group are looked at."""
     async with broker_rig(monkeypatch) as rig:
         await rig.connected()
-        order = record("o1", "filled", order_class="bracket", legs=LEGS)
-        rig.rest.on("POST", ORDERS, (200, order))
-        rig.submit("o1", **PRICES)
-        await rig.told("accepted")
+        order = await bracketed(rig)
         rig.rest.on("PATCH", "/v2/orders/leg-tp", (200, record("o2", replaces="leg-tp")))
         rig.submit("o2", side="sell", type="limit", limit_price=Decimal(111), replaces="o1-tp")
         await rig.told("accepted", "o2")
